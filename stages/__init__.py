@@ -1,0 +1,52 @@
+"""The stages of the pipeline. Each reads params.yaml, calls mlp, and writes whole outputs."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mlp.errors import InputError
+from mlp.params import Params, load
+
+# tqdm reads these once, when a stage imports it: a log gets a line every few seconds in place of a moving bar
+if not sys.stderr.isatty():
+    os.environ.setdefault("TQDM_MININTERVAL", "5")
+    os.environ.setdefault("TQDM_BAR_FORMAT", "{desc} {percentage:.0f}% [{elapsed}<{remaining}]\n")
+
+
+def run(stage: Callable[[Params], None]) -> None:
+    """Runs a stage on the checked params.yaml. What the user can mend ends in one line and exit status 1."""
+    try:
+        stage(load(Path("params.yaml")))
+    except (InputError, OSError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+
+
+@contextmanager
+def whole(output: Path) -> Iterator[Path]:
+    """Yields a path at which to make a file or folder, which becomes `output` when the block ends well.
+
+    When it does not, nothing stays. A killed run leaves its unfinished path behind; the next run removes
+    it before anything else, so that a process which outlived its DVC cannot finish beside the new one.
+    """
+    output.parent.mkdir(parents=True, exist_ok=True)
+    for unfinished in output.parent.glob(f".{output.name}.*"):
+        _remove(unfinished)
+    path = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        yield path
+        _remove(output)
+        path.rename(output)
+    finally:
+        _remove(path)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
