@@ -45,7 +45,8 @@ def train(
     the same images in the same order, so their difference is that of the networks. The weights are
     rounded at the end, see `round_weights`.
     """
-    order, weights = (torch.Generator().manual_seed(int(s)) for s in SeedSequence(seed).generate_state(2, np.uint64))
+    seeds = SeedSequence(seed).generate_state(2, np.uint64).tolist()
+    order, weights = (torch.Generator().manual_seed(each) for each in seeds)
     with torch.device("meta"):  # nn.Linear would draw its weights from the global generator
         network = make_network()
     network = network.to_empty(device="cpu").double()

@@ -1,11 +1,10 @@
-"""Measures all trained networks on the test images."""
+"""Measures all trained networks on the test images: metrics over seeds, accuracy per class, confusion matrices."""
 
 import csv
 import json
+import statistics
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch.nn.functional import cross_entropy
 
@@ -19,34 +18,32 @@ def main(params: Params) -> None:
     torch.set_num_threads(1)
     test = datasets.load(Path("data/processed/test.safetensors"))
     classes = datasets.CLASSES[params.dataset]
-    metrics = {name: _evaluate(name, test, classes) for name in ("shallow", "deep")}
-    with whole(Path("metrics/evaluation.json")) as file:
-        file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-
-
-def _evaluate(name: str, test: datasets.LabelledImages, classes: list[str]) -> dict[str, Any]:
-    """The metrics of an architecture over its seeds; its confusion matrix goes to plots/confusion/<name>.csv."""
-    networks = [artifacts.load(path) for path in sorted(Path("models", name).iterdir())]
-    logits = [predict(network, test) for network in networks]
-    shares = np.mean([confusion(each, test.labels) for each in logits], axis=0)
-    with whole(Path("plots/confusion", f"{name}.csv")) as table, table.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["actual", "predicted", "share"])
-        for (actual, predicted), share in np.ndenumerate(shares):
-            writer.writerow([classes[actual], classes[predicted], round(share, 6)])
-    return {
-        "accuracy": _summary([accuracy(each, test.labels) for each in logits]),
-        "loss": _summary([cross_entropy(each, test.labels).item() for each in logits]),
-        "seeds": len(networks),
-        "parameters": sum(parameter.numel() for parameter in networks[0].parameters()),
-        "accuracy_per_class": {label: round(shares[i, i], 6) for i, label in enumerate(classes)},
-    }
+    metrics, per_class = {}, {}
+    for name in ("shallow", "deep"):
+        networks = [artifacts.load(path) for path in sorted(Path("models", name).iterdir())]
+        logits = [predict(network, test) for network in networks]
+        metrics[name] = {
+            "accuracy": _summary([accuracy(each, test.labels) for each in logits]),
+            "loss": _summary([cross_entropy(each, test.labels).item() for each in logits]),
+            "seeds": len(networks),
+            "parameters": sum(parameter.numel() for parameter in networks[0].parameters()),
+        }
+        shares = torch.stack([confusion(each, test.labels) for each in logits]).mean(dim=0).tolist()
+        per_class[name] = {label: round(shares[i][i], 6) for i, label in enumerate(classes)}
+        with whole(Path("plots/confusion", f"{name}.csv")) as table, table.open("w", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["actual", "predicted", "share"])
+            for actual, row in zip(classes, shares, strict=True):
+                writer.writerows([actual, label, round(share, 6)] for label, share in zip(classes, row, strict=True))
+    for path, values in (("metrics/evaluation.json", metrics), ("metrics/accuracy_per_class.json", per_class)):
+        with whole(Path(path)) as file:
+            file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
 
 
 def _summary(values: list[float]) -> dict[str, float | None]:
     """Mean and sample standard deviation over seeds; one seed has no deviation."""
-    std = round(float(np.std(values, ddof=1)), 6) if len(values) > 1 else None
-    return {"mean": round(float(np.mean(values)), 6), "std": std}
+    std = round(statistics.stdev(values), 6) if len(values) > 1 else None
+    return {"mean": round(statistics.mean(values), 6), "std": std}
 
 
 if __name__ == "__main__":

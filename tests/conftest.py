@@ -1,0 +1,130 @@
+"""Real data and working copies of the repository for the tests."""
+
+import hashlib
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from mlp.datasets import read_idx
+from stages.download import SHA256, download
+
+ROOT = Path(__file__).parents[1]
+torch.set_num_threads(1)
+
+
+class WorkingCopy:
+    """A clone of this repository, as it is on disk, in which commands run for real."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a shell command in the clone with this Python first on the path."""
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.path,
+            env=os.environ | {"PATH": path} | environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0 or not check, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def stages_run_by(self, command: str) -> list[str]:
+        """The stages that a dvc command ran, in order; what came from a cache is not among them."""
+        return re.findall(r"^Running stage '(\w+)'", self.run(command).stdout, re.MULTILINE)
+
+    def status(self) -> str:
+        return self.run("git status --porcelain").stdout
+
+    def edit_params(self, **values: object) -> None:
+        path = self.path / "params.yaml"
+        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
+
+    def commit(self, message: str) -> None:
+        self.run(f"git add -A && git -c user.name=test -c user.email=test@localhost commit -qm '{message}'")
+
+
+def clone(path: Path) -> WorkingCopy:
+    """A clone with the files of this folder, committed or not, but nothing that git ignores."""
+    subprocess.run(["git", "clone", "-q", ROOT, path], check=True)
+    files = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    copy = WorkingCopy(path)
+    copy.run("git rm -rq .")
+    for name in files.stdout.split("\0"):
+        if name and (ROOT / name).exists():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, path / name)
+    copy.run("git add -A && git -c user.name=test -c user.email=test@localhost commit -q --allow-empty -m 'As on disk'")
+    return copy
+
+
+@pytest.fixture(scope="session")
+def raw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Gives the folder with the four real files of a data set, downloaded where this checkout has none."""
+    folder = tmp_path_factory.mktemp("raw")
+
+    def get(dataset: str) -> Path:
+        if not (folder / dataset).exists():
+            download(dataset, folder / dataset, by_hand=ROOT / "data/raw" / dataset)
+        return folder / dataset
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def mnist_raw(raw: Callable[[str], Path]) -> Path:
+    return raw("mnist")
+
+
+@pytest.fixture(scope="session")
+def subset_template(raw: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """The pipeline on the first 2000 training and 500 test images of both data sets, run once and committed.
+
+    Its download stage knows the SHA-256 of those smaller files, and finds them in data/manual.
+    """
+    copy = clone(tmp_path_factory.mktemp("subset") / "copy")
+    script = copy.path / "stages/download.py"
+    for dataset, files in SHA256.items():
+        folder = copy.path / "data/manual" / dataset
+        folder.mkdir(parents=True)
+        for name, sha256 in files.items():
+            part = read_idx(raw(dataset) / name)[: 2000 if name.startswith("train") else 500]
+            header = struct.pack(f">4B{part.ndim}i", 0, 0, 8, part.ndim, *part.shape)
+            (folder / name).write_bytes(header + part.numpy().tobytes())
+            smaller = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            script.write_text(script.read_text().replace(sha256, smaller))
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    copy.edit_params(
+        seeds=[0, 1],
+        preprocess=params["preprocess"] | {"validation_size": 200},
+        train_shallow=params["train_shallow"] | {"epochs": 1},
+        train_deep=params["train_deep"] | {"epochs": 2},
+    )
+    (copy.path / "dvc.lock").unlink(missing_ok=True)
+    copy.run("dvc repro")
+    copy.commit("The pipeline on a subset")
+    return copy
+
+
+@pytest.fixture
+def subset(subset_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
+    """A copy of its own, for a test to change."""
+    shutil.copytree(subset_template.path, tmp_path / "copy", symlinks=True)
+    return WorkingCopy(tmp_path / "copy")

@@ -1,0 +1,102 @@
+"""Reading, splitting and batching images, beside torchvision and numpy."""
+
+import struct
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from torchvision import transforms
+from torchvision.datasets.mnist import read_image_file, read_label_file
+
+from mlp.datasets import LabelledImages, batches, load, pixel_statistics, read_idx, save, stratified_split
+
+
+@pytest.fixture(scope="module")
+def mnist(mnist_raw: Path) -> LabelledImages:
+    images = read_idx(mnist_raw / "train-images-idx3-ubyte")
+    return LabelledImages(images, read_idx(mnist_raw / "train-labels-idx1-ubyte").long(), *pixel_statistics(images))
+
+
+def test_idx_files_read_as_torchvision_reads_them(mnist_raw: Path) -> None:
+    for part in ("train", "t10k"):
+        images, labels = mnist_raw / f"{part}-images-idx3-ubyte", mnist_raw / f"{part}-labels-idx1-ubyte"
+        assert torch.equal(read_idx(images), read_image_file(str(images)))
+        assert torch.equal(read_idx(labels).long(), read_label_file(str(labels)))
+
+
+@given(arrays(np.uint8, array_shapes(max_dims=4)))
+def test_an_idx_file_of_any_shape_reads_back(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray) -> None:
+    path = tmp_path_factory.mktemp("idx") / "file"
+    path.write_bytes(struct.pack(f">4B{array.ndim}i", 0, 0, 8, array.ndim, *array.shape) + array.tobytes())
+    assert np.array_equal(read_idx(path).numpy(), array)
+
+
+def test_the_training_pixels_of_mnist_have_the_known_mean_and_deviation(mnist: LabelledImages) -> None:
+    assert round(mnist.mean.item(), 4) == 0.1307
+    assert round(mnist.std.item(), 4) == 0.3081
+
+
+@given(arrays(np.uint8, array_shapes(min_dims=3, max_dims=3)))
+def test_pixel_statistics_are_those_of_numpy(array: np.ndarray) -> None:
+    mean, std = pixel_statistics(torch.from_numpy(array))
+    assert mean.item() == pytest.approx((array / 255).mean())
+    assert std.item() == pytest.approx((array / 255).std(), abs=1e-9)
+
+
+@given(
+    labels=st.lists(st.integers(0, 4), min_size=1, max_size=60),
+    share=st.fractions(0, 1),
+    seed=st.integers(0, 2**63 - 1),
+)
+def test_a_split_is_complete_stratified_and_repeatable(labels: list[int], share: float, seed: int) -> None:
+    size = int(share * len(labels))
+    training, validation = stratified_split(torch.tensor(labels), size, seed)
+    assert sorted(training.tolist() + validation.tolist()) == list(range(len(labels)))
+    assert len(validation) == size
+    chosen = Counter(labels[i] for i in validation.tolist())
+    for label, count in Counter(labels).items():
+        assert abs(chosen[label] - count * size / len(labels)) < 1
+    again = stratified_split(torch.tensor(labels), size, seed)
+    assert torch.equal(again[0], training)
+    assert torch.equal(again[1], validation)
+
+
+def test_another_seed_chooses_other_images(mnist: LabelledImages) -> None:
+    one, other = (stratified_split(mnist.labels, 5000, seed)[1] for seed in (0, 1))
+    assert len(set(one.tolist()) & set(other.tolist())) < 1000
+
+
+def test_batches_are_what_torchvision_makes_of_the_same_images(mnist: LabelledImages) -> None:
+    transform = transforms.Compose(
+        [transforms.ToTensor(), transforms.Normalize((mnist.mean.item(),), (mnist.std.item(),))]
+    )
+    x, labels = next(batches(mnist, 64))
+    expected = torch.stack([transform(image.numpy()) for image in mnist.images[:64]]).flatten(1)
+    assert x.dtype == torch.float64
+    torch.testing.assert_close(x.float(), expected)
+    assert torch.equal(labels, mnist.labels[:64])
+
+
+@given(n=st.integers(1, 40), batch_size=st.integers(1, 50), shuffle=st.booleans())
+def test_an_epoch_holds_every_image_once_with_its_label(n: int, batch_size: int, shuffle: bool) -> None:
+    images = torch.arange(n, dtype=torch.uint8).reshape(n, 1, 1)
+    data = LabelledImages(images, torch.arange(n), torch.tensor(0.0).double(), torch.tensor(1.0).double())
+    epoch = list(batches(data, batch_size, torch.Generator().manual_seed(0) if shuffle else None))
+    x, labels = (torch.cat(part) for part in zip(*epoch, strict=True))
+    assert torch.equal((x.flatten() * 255).round().long(), labels)
+    assert sorted(labels.tolist()) == list(range(n))
+    assert [len(batch) for _, batch in epoch[:-1]] == [batch_size] * (len(epoch) - 1)
+
+
+def test_labelled_images_come_back_from_their_file(mnist: LabelledImages, tmp_path: Path) -> None:
+    save(LabelledImages(mnist.images[:0], mnist.labels[:0], mnist.mean, mnist.std), tmp_path / "none")
+    save(mnist, tmp_path / "all")
+    assert load(tmp_path / "none").images.shape == (0, 28, 28)
+    for stored, tensor in zip(load(tmp_path / "all"), mnist, strict=True):
+        assert torch.equal(stored, tensor)
+        assert stored.dtype == tensor.dtype

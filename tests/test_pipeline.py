@@ -1,0 +1,201 @@
+"""The pipeline under real DVC, on a small part of the real data."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from conftest import WorkingCopy
+from stages import whole
+
+ALL = ["download", "preprocess", "train_shallow", "train_deep", "evaluate"]
+
+
+def outputs(copy: WorkingCopy) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(copy.path)): file.read_bytes()
+        for folder in ("data/processed", "models", "plots", "metrics")
+        for file in (copy.path / folder).rglob("*")
+        if file.is_file()
+    }
+
+
+def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
+    assert subset.stages_run_by("dvc repro") == []
+    assert subset.status() == ""
+
+
+def test_a_forced_repro_gives_the_same_bytes(subset: WorkingCopy) -> None:
+    assert subset.stages_run_by("dvc repro --force") == ALL
+    assert subset.status() == ""
+
+
+def test_the_number_of_workers_changes_nothing(subset: WorkingCopy) -> None:
+    subset.run("dvc repro --force train_shallow train_deep", MLP_WORKERS="1")
+    assert subset.status() == ""
+
+
+def test_new_hidden_layers_run_only_the_deep_network(subset: WorkingCopy) -> None:
+    assert subset.stages_run_by("dvc exp run -S 'hidden=[40,20]'") == ["train_deep", "evaluate"]
+
+
+@pytest.mark.parametrize("hidden", ["[8]", "[9,9,9,9,9,9,9,9,9,9]"])
+def test_hidden_takes_one_to_ten_layers(subset: WorkingCopy, hidden: str) -> None:
+    subset.run(f"dvc exp run -S 'hidden={hidden}'")
+    diff = json.loads(subset.run("dvc metrics diff --json").stdout)
+    assert "deep.parameters" in diff["metrics/evaluation.json"]
+
+
+def test_other_shallow_epochs_run_only_the_shallow_network(subset: WorkingCopy) -> None:
+    assert subset.stages_run_by("dvc exp run -S train_shallow.epochs=2") == ["train_shallow", "evaluate"]
+
+
+def test_a_small_learning_rate_survives_the_way_dvc_writes_it(subset: WorkingCopy) -> None:
+    assert subset.stages_run_by("dvc exp run -S train_deep.learning_rate=1e-5") == ["train_deep", "evaluate"]
+    assert "1e-05" in (subset.path / "params.yaml").read_text()
+
+
+def test_another_data_set_runs_everything_and_the_way_back_nothing(subset: WorkingCopy) -> None:
+    before = outputs(subset)
+    assert subset.stages_run_by("dvc exp run -S dataset=fashion_mnist") == ALL
+    assert "Sneaker" in (subset.path / "plots/confusion/deep.csv").read_text()
+    assert subset.stages_run_by("dvc exp run -S dataset=mnist") == []
+    assert outputs(subset) == before
+    assert subset.status() == ""
+
+
+def test_no_validation_images_are_allowed(subset: WorkingCopy) -> None:
+    subset.run("dvc exp run -S preprocess.validation_size=0 -S 'seeds=[3]'")
+    metrics = json.loads((subset.path / "metrics/evaluation.json").read_text())
+    assert metrics["deep"]["seeds"] == 1
+    assert metrics["deep"]["accuracy"]["std"] is None
+    assert subset.run("dvc plots show && dvc metrics show").returncode == 0
+
+
+def test_a_sweep_queues_one_experiment_for_each_architecture(subset: WorkingCopy) -> None:
+    subset.run("dvc exp run --queue -S 'hidden=[320,160,80,40,20],[400,200],[40,20]'")
+    assert subset.run("dvc queue status").stdout.count("Queued") >= 3
+
+
+def test_history_is_compared_with_plain_dvc(subset: WorkingCopy) -> None:
+    subset.run("dvc exp run -S 'hidden=[40,20]' --name smaller")
+    assert "deep.accuracy.mean" in subset.run("dvc metrics diff").stdout
+    assert "hidden" in subset.run("dvc params diff").stdout
+    assert "smaller" in subset.run("dvc exp show --no-pager", COLUMNS="400").stdout
+    subset.run("dvc plots diff HEAD")
+    page = (subset.path / "dvc_plots/index.html").read_text()
+    assert page.count("vegaEmbed(") == len(yaml.safe_load((subset.path / "dvc.yaml").read_text())["plots"])
+
+
+def test_the_shares_of_a_confusion_matrix_sum_to_one_for_each_class(subset: WorkingCopy) -> None:
+    for name in ("shallow", "deep"):
+        rows = [line.split(",") for line in (subset.path / f"plots/confusion/{name}.csv").read_text().split("\n")[1:-1]]
+        for actual in "0123456789":
+            assert sum(float(share) for row, _, share in rows if row == actual) == pytest.approx(1, abs=1e-5)
+
+
+def test_learning_curves_have_a_point_for_each_seed_and_epoch(subset: WorkingCopy) -> None:
+    header, *rows = (subset.path / "plots/curves/deep.csv").read_text().splitlines()
+    assert header == "seed,epoch,training_loss,validation_loss,validation_accuracy"
+    assert [row.split(",")[:2] for row in rows] == [["0", "1"], ["0", "2"], ["1", "1"], ["1", "2"]]
+
+
+@pytest.mark.parametrize("delay", [1.0, 3.0, 6.0])
+def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: WorkingCopy, delay: float) -> None:
+    """Kills dvc alone, so that the stage it started lives on, and starts it again at once."""
+    before = outputs(subset)
+    subset.run("rm -rf .dvc/cache .dvc/tmp data/raw data/processed models plots metrics")
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    killed = subprocess.Popen(["dvc", "repro", "-q"], cwd=subset.path, env=environment, stderr=subprocess.DEVNULL)
+    time.sleep(delay)
+    killed.send_signal(signal.SIGKILL)
+    killed.wait()
+    again = subset.run("dvc repro", check=False)
+    if again.returncode:  # dvc writes its lock file in place: the README says what to do
+        assert "'./dvc.lock' validation failed" in again.stderr
+        subset.run("git checkout dvc.lock && dvc repro")
+    assert outputs(subset) == before
+    assert subset.status() == ""
+
+
+def test_a_lock_file_that_dvc_was_killed_in_is_taken_from_git(subset: WorkingCopy) -> None:
+    before = outputs(subset)
+    lock = subset.path / "dvc.lock"
+    lock.write_bytes(lock.read_bytes()[:400])
+    assert subset.run("dvc repro", check=False).returncode != 0
+    assert subset.stages_run_by("git checkout dvc.lock && dvc repro") == []
+    assert outputs(subset) == before
+
+
+def test_a_run_that_starts_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
+    (tmp_path / ".models.1").mkdir()
+    with whole(tmp_path / "models") as folder:
+        folder.mkdir()
+        assert not (tmp_path / ".models.1").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_a_run_that_fails_leaves_the_old_output(tmp_path: Path) -> None:
+    (tmp_path / "table").write_text("old")
+
+    def fail(file: Path) -> None:
+        file.write_text("half")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), whole(tmp_path / "table") as file:
+        fail(file)
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) -> None:
+    before = outputs(subset)
+    subset.edit_params(seeds=[1, 1])
+    done = subset.run("python -m stages.train_deep", check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "params.yaml: seeds is [1, 1]; allowed: a list of different whole numbers, at least one, "
+        "each from 0 to 2^63 - 1"
+    ]
+    assert outputs(subset) == before
+
+
+@pytest.mark.parametrize(
+    ("spoil", "stage", "line"),
+    [
+        ("rm params.yaml", "evaluate", "[Errno 2] No such file or directory: 'params.yaml'"),
+        ("rm -r data/raw", "preprocess", "'data/raw/mnist/train-images-idx3-ubyte'"),
+        ("rm -r models/deep", "evaluate", "'models/deep'"),
+        ("echo spoilt > models/deep/seed-0.safetensors", "evaluate", "models/deep/seed-0.safetensors: not a network"),
+        ("sed -i s/200/1001/ params.yaml", "preprocess", "validation_size is 1001; allowed: 0 to 1000"),
+        ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: a whole number of at least 1"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(subset: WorkingCopy, spoil: str, stage: str, line: str) -> None:
+    done = subset.run(f"{spoil} && python -m stages.{stage}", check=False)
+    assert done.returncode == 1
+    (message,) = [text for text in done.stderr.splitlines() if "%" not in text]
+    assert line in message
+
+
+def test_an_interrupted_training_leaves_the_outputs_as_they_were(subset: WorkingCopy) -> None:
+    before = outputs(subset)
+    subset.edit_params(train_deep={"epochs": 10_000, "batch_size": 256, "learning_rate": 0.001})
+    stage = subprocess.Popen(
+        [sys.executable, "-m", "stages.train_deep"],
+        cwd=subset.path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    time.sleep(8)
+    os.killpg(stage.pid, signal.SIGINT)
+    _, errors = stage.communicate(timeout=30)
+    assert stage.returncode == 1
+    assert "Traceback" not in errors
+    assert outputs(subset) == before
