@@ -52,13 +52,13 @@ class Preprocess(Group):
     seed: Seed
 
 
-class TrainDeep(Group):
+class Training(Group):
     epochs: Count
     batch_size: Count
     learning_rate: LearningRate
 
 
-class TrainShallow(TrainDeep):
+class ShallowTraining(Training):
     hidden: Units
 
 
@@ -67,8 +67,8 @@ class Params(Group):
     hidden: HiddenLayers
     seeds: Seeds
     preprocess: Preprocess
-    train_shallow: TrainShallow
-    train_deep: TrainDeep
+    train_shallow: ShallowTraining
+    train_deep: Training
 
 
 def load(path: Path) -> Params:

@@ -1,9 +1,10 @@
 """The stages of the pipeline. Each reads params.yaml, calls mlp, and writes whole outputs."""
 
+import csv
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def whole(output: Path) -> Iterator[Path]:
         path.rename(output)
     finally:
         _remove(path)
+
+
+def write_csv(output: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    with whole(output) as path, path.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
 
 
 def _remove(path: Path) -> None:

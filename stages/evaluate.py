@@ -1,6 +1,5 @@
 """Measures all trained networks on the test images: metrics over seeds, accuracy per class, confusion matrices."""
 
-import csv
 import json
 import statistics
 from pathlib import Path
@@ -11,14 +10,14 @@ from torch.nn.functional import cross_entropy
 from mlp import artifacts, datasets
 from mlp.evaluation import accuracy, confusion, predict
 from mlp.params import Params
-from stages import run, whole
+from stages import run, whole, write_csv
 
 
 def main(params: Params) -> None:
     torch.set_num_threads(1)
     test = datasets.load(Path("data/processed/test.safetensors"))
     classes = datasets.CLASSES[params.dataset]
-    metrics, per_class = {}, {}
+    metrics, per_class = {}, []
     for name in ("shallow", "deep"):
         networks = [artifacts.load(path) for path in sorted(Path("models", name).iterdir())]
         logits = [predict(network, test) for network in networks]
@@ -28,16 +27,17 @@ def main(params: Params) -> None:
             "seeds": len(networks),
             "parameters": sum(parameter.numel() for parameter in networks[0].parameters()),
         }
-        shares = torch.stack([confusion(each, test.labels) for each in logits]).mean(dim=0).tolist()
-        per_class[name] = {label: round(shares[i][i], 6) for i, label in enumerate(classes)}
-        with whole(Path("plots/confusion", f"{name}.csv")) as table, table.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["actual", "predicted", "share"])
-            for actual, row in zip(classes, shares, strict=True):
-                writer.writerows([actual, label, round(share, 6)] for label, share in zip(classes, row, strict=True))
-    for path, values in (("metrics/evaluation.json", metrics), ("metrics/accuracy_per_class.json", per_class)):
-        with whole(Path(path)) as file:
-            file.write_text(json.dumps(values, indent=2, allow_nan=False) + "\n")
+        matrix = torch.stack([confusion(each, test.labels) for each in logits]).mean(dim=0).tolist()
+        shares = [
+            (actual, predicted, round(share, 6))
+            for actual, row in zip(classes, matrix, strict=True)
+            for predicted, share in zip(classes, row, strict=True)
+        ]
+        write_csv(Path("plots/confusion", f"{name}.csv"), ["actual", "predicted", "share"], shares)
+        per_class += [(name, actual, share) for actual, predicted, share in shares if actual == predicted]
+    write_csv(Path("metrics/accuracy_per_class.csv"), ["network", "class", "accuracy"], per_class)
+    with whole(Path("metrics/evaluation.json")) as file:
+        file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
 
 
 def _summary(values: list[float]) -> dict[str, float | None]:

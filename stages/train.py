@@ -1,12 +1,12 @@
 """What both training stages do: one network for each seed, side by side on all cores."""
 
-import csv
 import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from mlp import artifacts, datasets
 from mlp.errors import InputError
 from mlp.models import Network
 from mlp.training import Epoch, Settings, train
-from stages import whole
+from stages import whole, write_csv
 
 CLASSES = 10
 PIXELS = 28 * 28
@@ -30,7 +30,7 @@ def train_seeds(name: str, make_network: Callable[[], Network], settings: Settin
     context = multiprocessing.get_context("spawn")
     counter = context.Value("i", 0)
     workers = min(_workers(), len(seeds))
-    with whole(Path("plots/curves", f"{name}.csv")) as table, whole(Path("models", name)) as folder:
+    with whole(Path("models", name)) as folder:
         folder.mkdir()
         with (
             ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(counter,)) as pool,
@@ -41,13 +41,15 @@ def train_seeds(name: str, make_network: Callable[[], Network], settings: Settin
             while waiting:
                 waiting = wait(waiting, timeout=0.2).not_done
                 bar.update(counter.value - bar.n)
-            curves = [job.result() for job in jobs]
-        with table.open("w", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(["seed", *Epoch._fields])
-            for seed, curve in zip(seeds, curves, strict=True):
-                for point in curve:
-                    writer.writerow([seed, *(round(x, 6) if isinstance(x, float) else x for x in point)])
+            try:
+                points = [(seed, *point) for seed, job in zip(seeds, jobs, strict=True) for point in job.result()]
+            except BrokenProcessPool as error:
+                raise InputError(
+                    f"train_{name}: a training process was killed, perhaps for want of memory; "
+                    f"fewer at a time need less: MLP_WORKERS is {workers}"
+                ) from error
+    rounded = ([round(value, 6) if isinstance(value, float) else value for value in point] for point in points)
+    write_csv(Path("plots/curves", f"{name}.csv"), ["seed", *Epoch._fields], rounded)
 
 
 def _workers() -> int:

@@ -6,8 +6,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
 
@@ -90,7 +92,8 @@ def test_history_is_compared_with_plain_dvc(subset: WorkingCopy) -> None:
     assert "smaller" in subset.run("dvc exp show --no-pager", COLUMNS="400").stdout
     subset.run("dvc plots diff HEAD")
     page = (subset.path / "dvc_plots/index.html").read_text()
-    assert page.count("vegaEmbed(") == len(yaml.safe_load((subset.path / "dvc.yaml").read_text())["plots"])
+    pipeline = yaml.safe_load((subset.path / "dvc.yaml").read_text())
+    assert page.count("vegaEmbed(") == len(pipeline["plots"]) + len(pipeline["stages"]["evaluate"]["plots"])
 
 
 def test_the_shares_of_a_confusion_matrix_sum_to_one_for_each_class(subset: WorkingCopy) -> None:
@@ -170,6 +173,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
     [
         ("rm params.yaml", "evaluate", "[Errno 2] No such file or directory: 'params.yaml'"),
         ("rm -r data/raw", "preprocess", "'data/raw/mnist/train-images-idx3-ubyte'"),
+        ("rm -r data/processed", "train_deep", "data/processed/train.safetensors"),
         ("rm -r models/deep", "evaluate", "'models/deep'"),
         ("echo spoilt > models/deep/seed-0.safetensors", "evaluate", "models/deep/seed-0.safetensors: not a network"),
         ("sed -i s/200/1001/ params.yaml", "preprocess", "validation_size is 1001; allowed: 0 to 1000"),
@@ -179,15 +183,29 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
 def test_what_a_user_can_mend_is_one_line(subset: WorkingCopy, spoil: str, stage: str, line: str) -> None:
     done = subset.run(f"{spoil} && python -m stages.{stage}", check=False)
     assert done.returncode == 1
-    (message,) = [text for text in done.stderr.splitlines() if "%" not in text]
+    (message,) = [text for text in done.stderr.splitlines() if text and "%" not in text]
     assert line in message
 
 
-@pytest.mark.parametrize("death", [signal.SIGINT, signal.SIGKILL])
+def ctrl_c(stage: psutil.Process) -> None:
+    """A terminal sends it to all processes."""
+    os.killpg(stage.pid, signal.SIGINT)
+
+
+def kill(stage: psutil.Process) -> None:
+    stage.kill()
+
+
+def kill_a_worker(stage: psutil.Process) -> None:
+    next(child for child in stage.children() if "spawn_main" in " ".join(child.cmdline())).kill()
+
+
+@pytest.mark.parametrize(
+    ("end", "line"), [(ctrl_c, "interrupted"), (kill, ""), (kill_a_worker, "a training process was killed")]
+)
 def test_a_training_that_is_ended_takes_its_workers_along_and_leaves_the_outputs(
-    subset: WorkingCopy, death: signal.Signals
+    subset: WorkingCopy, end: Callable[[psutil.Process], None], line: str
 ) -> None:
-    """Ctrl-C reaches all processes of the terminal, a kill only the one that it names."""
     before = outputs(subset)
     subset.edit_params(train_deep={"epochs": 100_000, "batch_size": 256, "learning_rate": 0.001})
     stage = subprocess.Popen(
@@ -199,12 +217,10 @@ def test_a_training_that_is_ended_takes_its_workers_along_and_leaves_the_outputs
     )
     time.sleep(8)
     assert (subset.path / f"models/.deep.{stage.pid}").exists()
-    if death == signal.SIGINT:
-        os.killpg(stage.pid, death)
-    else:
-        stage.kill()
+    end(psutil.Process(stage.pid))
     _, errors = stage.communicate(timeout=20)  # ends when the last process that could write has ended
     assert "Traceback" not in errors
+    assert line in errors
     assert visible(outputs(subset)) == before
 
 

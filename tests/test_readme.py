@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+import yaml
+
 from conftest import ROOT, WorkingCopy, clone
 from docs.readme import fill
 
@@ -56,6 +58,16 @@ def test_another_clone_refuses_a_file_that_was_changed_on_the_way(subset: Workin
     other = WorkingCopy(tmp_path / "other")
     other.run("\n".join(["set -e", *remote]), HOME=str(tmp_path))
     assert other.run("dvc pull", check=False, HOME=str(tmp_path)).returncode != 0
+
+
+def test_the_workflow_shows_the_metrics_against_main(subset: WorkingCopy, tmp_path: Path) -> None:
+    with_environment(subset)
+    subset.run("git update-ref refs/remotes/origin/main HEAD~1")  # there the metrics are those of all images
+    workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
+    test, summary = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
+    subset.run(summary, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
+    assert test == "make test"
+    assert "| deep.accuracy.mean |" in (tmp_path / "summary.md").read_text()
 
 
 def test_make_refuses_an_old_python_in_one_line(tmp_path: Path) -> None:
