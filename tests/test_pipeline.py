@@ -197,7 +197,11 @@ def kill(stage: psutil.Process) -> None:
 
 
 def kill_a_worker(stage: psutil.Process) -> None:
-    next(child for child in stage.children() if "spawn_main" in " ".join(child.cmdline())).kill()
+    workers_of(stage.pid)[0].kill()
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    return [child for child in psutil.Process(pid).children() if "spawn_main" in " ".join(child.cmdline())]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +219,9 @@ def test_a_training_that_is_ended_takes_its_workers_along_and_leaves_the_outputs
         text=True,
         start_new_session=True,
     )
-    time.sleep(8)
+    while not workers_of(stage.pid):
+        time.sleep(0.1)
+    time.sleep(4)  # so that they train
     assert (subset.path / f"models/.deep.{stage.pid}").exists()
     end(psutil.Process(stage.pid))
     _, errors = stage.communicate(timeout=20)  # ends when the last process that could write has ended
@@ -231,4 +237,4 @@ def visible(files: dict[str, bytes]) -> dict[str, bytes]:
 
 def test_training_needs_no_test_images(subset: WorkingCopy) -> None:
     (subset.path / "data/processed/test.safetensors").unlink()
-    subset.run("python -m stages.train_shallow && python -m stages.train_deep")
+    subset.run("python -m stages.train_deep")
