@@ -27,6 +27,7 @@ def main(params: Params) -> None:
             "seeds": len(networks),
             "parameters": sum(parameter.numel() for parameter in networks[0].parameters()),
         }
+        print(f"{name}: {json.dumps(metrics[name])}")
         matrix = torch.stack([confusion(each, test.labels) for each in logits]).mean(dim=0).tolist()
         shares = [
             (actual, predicted, round(share, 6))

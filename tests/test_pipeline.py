@@ -96,6 +96,12 @@ def test_history_is_compared_with_plain_dvc(subset: WorkingCopy) -> None:
     assert page.count("vegaEmbed(") == len(pipeline["plots"]) + len(pipeline["stages"]["evaluate"]["plots"])
 
 
+def test_evaluation_tells_what_it_stores(subset: WorkingCopy) -> None:
+    told = dict(line.split(": ", 1) for line in subset.run("python -m stages.evaluate").stdout.splitlines())
+    stored = json.loads((subset.path / "metrics/evaluation.json").read_text())
+    assert {name: json.loads(metrics) for name, metrics in told.items()} == stored
+
+
 def test_the_shares_of_a_confusion_matrix_sum_to_one_for_each_class(subset: WorkingCopy) -> None:
     for name in ("shallow", "deep"):
         rows = [line.split(",") for line in (subset.path / f"plots/confusion/{name}.csv").read_text().split("\n")[1:-1]]
