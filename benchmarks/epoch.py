@@ -22,6 +22,7 @@ from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
 from mlp.params import Params
 from mlp.training import Epoch, Settings, train
 from stages import run
+from stages.train import CLASSES, PIXELS
 
 Samples = Dataset[tuple[Tensor, int]]
 
@@ -49,9 +50,13 @@ def main(params: Params) -> None:
     training, shallow, deep = load(processed), params.train_shallow, params.train_deep
     cases = {
         "shallow": Case(
-            partial(ShallowNeuralNet, 784, shallow.hidden, 10), Settings(1, shallow.batch_size, shallow.learning_rate)
+            partial(ShallowNeuralNet, PIXELS, shallow.hidden, CLASSES),
+            Settings(1, shallow.batch_size, shallow.learning_rate),
         ),
-        "deep": Case(partial(DeepNeuralNet, 784, params.hidden, 10), Settings(1, deep.batch_size, deep.learning_rate)),
+        "deep": Case(
+            partial(DeepNeuralNet, PIXELS, params.hidden, CLASSES),
+            Settings(1, deep.batch_size, deep.learning_rate),
+        ),
     }
     timings = measure(cases, training, torchvision_samples(params.dataset, raw, training))
     print(f"Median seconds of an epoch of {len(training.labels)} images, one thread, torch {torch.__version__}")

@@ -47,6 +47,7 @@ def whole(output: Path) -> Iterator[Path]:
 
 
 def write_csv(output: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Writes a table whole, with the same bytes on every system."""
     with whole(output) as path, path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)

@@ -108,9 +108,14 @@ def _from_package_index(scratch: Path) -> Path:
 
 
 def _from_debian(scratch: Path) -> Path:
-    timeout = f"Acquire::http::Timeout={TIMEOUT}"
+    """Debian's package, found with package lists of its own: the system's may be missing, and only root renews them."""
+    for folder in ("lists", "archives"):
+        (scratch / folder / "partial").mkdir(parents=True)
+    options = [f"Dir::State::Lists={scratch.resolve()}/lists", f"Dir::Cache={scratch.resolve()}"]
+    apt = ["apt-get", *(f"-o{option}" for option in [*options, f"Acquire::http::Timeout={TIMEOUT}"])]
     for command in (
-        ["apt-get", "-o", timeout, "download", "dataset-fashion-mnist"],  # shows its own progress
+        [*apt, "update"],  # both show their own progress
+        [*apt, "download", "dataset-fashion-mnist"],
         ["sh", "-c", "dpkg-deb -x *.deb ."],
     ):
         subprocess.run(command, cwd=scratch, check=True, stderr=subprocess.PIPE, text=True, timeout=600)

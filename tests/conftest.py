@@ -18,6 +18,8 @@ from mlp.datasets import read_idx
 from stages.download import SHA256, download
 
 ROOT = Path(__file__).parents[1]
+# with this Python's commands first, `dvc` and `python` among them
+ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 torch.set_num_threads(1)
 
 
@@ -29,11 +31,10 @@ class WorkingCopy:
 
     def run(self, command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a shell command in the clone with this Python first on the path."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-c", command],
             cwd=self.path,
-            env=os.environ | {"PATH": path} | environment,
+            env=ENVIRONMENT | environment,
             capture_output=True,
             text=True,
         )
@@ -52,7 +53,8 @@ class WorkingCopy:
         path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
 
     def commit(self, message: str) -> None:
-        self.run(f"git add -A && git -c user.name=test -c user.email=test@localhost commit -qm '{message}'")
+        author = "-c user.name=test -c user.email=test@localhost"
+        self.run(f"git add -A && git {author} commit -q --allow-empty -m '{message}'")
 
 
 def clone(path: Path) -> WorkingCopy:
@@ -71,7 +73,7 @@ def clone(path: Path) -> WorkingCopy:
         if name and (ROOT / name).exists():
             (path / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, path / name)
-    copy.run("git add -A && git -c user.name=test -c user.email=test@localhost commit -q --allow-empty -m 'As on disk'")
+    copy.commit("As on disk")
     return copy
 
 

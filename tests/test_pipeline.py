@@ -13,7 +13,7 @@ import psutil
 import pytest
 import yaml
 
-from conftest import WorkingCopy
+from conftest import ENVIRONMENT, WorkingCopy
 from stages import whole
 
 ALL = ["download", "preprocess", "train_shallow", "train_deep", "evaluate"]
@@ -120,8 +120,7 @@ def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: Workin
     """Kills dvc alone, so that the stage it started lives on, and starts it again at once."""
     before = outputs(subset)
     subset.run("rm -rf .dvc/cache .dvc/tmp data/raw data/processed models plots metrics")
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    killed = subprocess.Popen(["dvc", "repro", "-q"], cwd=subset.path, env=environment, stderr=subprocess.DEVNULL)
+    killed = subprocess.Popen(["dvc", "repro", "-q"], cwd=subset.path, env=ENVIRONMENT, stderr=subprocess.DEVNULL)
     time.sleep(delay)
     killed.send_signal(signal.SIGKILL)
     killed.wait()

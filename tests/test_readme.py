@@ -14,6 +14,16 @@ from docs.readme import fill
 README = (ROOT / "README.md").read_text()
 COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
 
+REMOTE = "\n".join(["set -e", *re.findall(r"^dvc remote .*$", COMMANDS, re.MULTILINE), ""])
+
+
+def other_clone(copy: WorkingCopy, home: Path) -> WorkingCopy:
+    """A clone that knows the same remote, which lies in `home`."""
+    copy.run(f"git clone -q . {home / 'other'}")
+    other = WorkingCopy(home / "other")
+    other.run(REMOTE, HOME=str(home))
+    return other
+
 
 def with_environment(copy: WorkingCopy) -> None:
     """Gives a copy the environment that runs these tests, as if its Makefile had made it."""
@@ -37,26 +47,21 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
 
 
 def test_after_a_pull_another_clone_runs_nothing(subset: WorkingCopy, tmp_path: Path) -> None:
-    remote = re.findall(r"^dvc remote .*$", COMMANDS, re.MULTILINE)
-    subset.run("\n".join(["set -e", *remote, "dvc push --run-cache"]), HOME=str(tmp_path))
-    subset.run(f"git clone -q . {tmp_path / 'other'}")
-    other = WorkingCopy(tmp_path / "other")
-    other.run("\n".join(["set -e", *remote, "dvc pull --run-cache"]), HOME=str(tmp_path))
+    subset.run(f"{REMOTE}dvc push --run-cache", HOME=str(tmp_path))
+    other = other_clone(subset, tmp_path)
+    other.run("dvc pull --run-cache", HOME=str(tmp_path))
     assert other.stages_run_by("dvc repro") == []
     assert other.status() == ""
 
 
 def test_another_clone_refuses_a_file_that_was_changed_on_the_way(subset: WorkingCopy, tmp_path: Path) -> None:
-    remote = re.findall(r"^dvc remote .*$", COMMANDS, re.MULTILINE)
-    subset.run("\n".join(["set -e", *remote, "dvc push"]), HOME=str(tmp_path))
+    subset.run(f"{REMOTE}dvc push", HOME=str(tmp_path))
     stored = max((tmp_path / "dvc-shared").rglob("*"), key=lambda file: file.stat().st_size)
     stored.chmod(0o644)
     content = bytearray(stored.read_bytes())
     content[len(content) // 2] ^= 1
     stored.write_bytes(content)
-    subset.run(f"git clone -q . {tmp_path / 'other'}")
-    other = WorkingCopy(tmp_path / "other")
-    other.run("\n".join(["set -e", *remote]), HOME=str(tmp_path))
+    other = other_clone(subset, tmp_path)
     assert other.run("dvc pull", check=False, HOME=str(tmp_path)).returncode != 0
 
 
