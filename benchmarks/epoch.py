@@ -16,13 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from mlp.datasets import LabelledImages, load
+from mlp.datasets import CLASSES, PIXELS, LabelledImages, load
 from mlp.errors import InputError
 from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
 from mlp.params import Params
 from mlp.training import Epoch, Settings, train
 from stages import run
-from stages.train import CLASSES, PIXELS
 
 Samples = Dataset[tuple[Tensor, int]]
 

@@ -1,27 +1,34 @@
 """Trained networks to and from safetensors files. A file rebuilds its own network."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeVar, overload
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from mlp.errors import InputError
 from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
 
-NETWORKS: dict[str, type[Network]] = {"ShallowNeuralNet": ShallowNeuralNet, "DeepNeuralNet": DeepNeuralNet}
+AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
-def save(network: Network, path: Path) -> None:
+def save(network: nn.Module, path: Path) -> None:
     """Writes the weights in float32, with class and arguments of the network as metadata."""
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
     # one key only: safetensors writes several in random order
     save_file(weights, path, {"network": json.dumps([type(network).__name__, network.arguments])})
 
 
-def load(path: Path) -> Network:
-    """Rebuilds a network in float64 and eval mode.
+@overload
+def load(path: Path) -> Network: ...
+@overload
+def load(path: Path, kinds: Sequence[type[AnyNetwork]]) -> AnyNetwork: ...
+def load(path: Path, kinds: Sequence[type[nn.Module]] = (ShallowNeuralNet, DeepNeuralNet)) -> nn.Module:
+    """Rebuilds a network of one of the `kinds` in float64 and eval mode.
 
     Raises InputError where the file is not a network's, OSError where it cannot be read.
     """
@@ -29,7 +36,7 @@ def load(path: Path) -> Network:
         with safe_open(path, "pt") as file:
             name, arguments = json.loads(file.metadata()["network"])
         with torch.device("meta"):
-            network = NETWORKS[name](*arguments)
+            network = {kind.__name__: kind for kind in kinds}[name](*arguments)
         network.load_state_dict(load_file(path), assign=True)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -9,7 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-CLASSES = {
+PIXELS = 28 * 28
+CLASSES = 10
+CLASS_NAMES = {
     "mnist": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
     "fashion_mnist": [
         "T-Shirt",

@@ -1,5 +1,7 @@
 """What a trained network knows: its logits and probabilities, and the metrics made from them."""
 
+import statistics
+
 import torch
 from torch import Tensor, nn
 
@@ -29,3 +31,15 @@ def confusion(logits: Tensor, labels: Tensor) -> Tensor:
     pairs = labels * classes + probabilities(logits).argmax(dim=1)
     counts = pairs.bincount(minlength=classes**2).reshape(classes, classes).double()
     return counts / counts.sum(dim=1, keepdim=True)
+
+
+def parameter_count(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def summary(values: list[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation over seeds, with six decimals. One seed has no deviation."""
+    return {
+        "mean": round(statistics.mean(values), 6) if values else None,
+        "std": round(statistics.stdev(values), 6) if len(values) > 1 else None,
+    }

@@ -1,13 +1,15 @@
 """The typed schema of params.yaml: every key, and what it may hold."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
 from mlp.errors import InputError
+
+Item = TypeVar("Item")
 
 
 def _number(value: object) -> object:
@@ -18,19 +20,22 @@ def _number(value: object) -> object:
         return value
 
 
-def _distinct(seeds: list[int]) -> list[int]:
-    if len(set(seeds)) < len(seeds):
+def _distinct(items: list[Item]) -> list[Item]:
+    if any(item in items[:place] for place, item in enumerate(items)):
         raise ValueError
-    return seeds
+    return items
 
 
 Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Size = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
 Units = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1 to 10000")]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")]
-LearningRate = Annotated[
-    float, BeforeValidator(_number), Field(gt=0, le=1, description="a number above 0 and at most 1")
-]
+Text = Annotated[str, Field(min_length=1, description="a text")]
+Number = Annotated[float, BeforeValidator(_number)]
+Rate = Annotated[Number, Field(gt=0, le=1)]
+LearningRate = Annotated[Rate, Field(description="a number above 0 and at most 1")]
+Beta = Annotated[Number, Field(ge=0, lt=1)]
+Penalty = Annotated[Number, Field(ge=0, le=1e6)]
 # lists name their items' bounds too: an error in an item is explained by the list's description
 HiddenLayers = Annotated[
     list[Units],
@@ -40,6 +45,28 @@ Seeds = Annotated[
     list[Seed],
     AfterValidator(_distinct),
     Field(min_length=1, description="a list of different whole numbers, at least one, each from 0 to 2^63 - 1"),
+]
+Architectures = Annotated[
+    list[HiddenLayers],
+    AfterValidator(_distinct),
+    Field(
+        min_length=1,
+        description="a list of different lists, at least one, each of 1 to 10 whole numbers from 1 to 10000",
+    ),
+]
+LearningRates = Annotated[
+    list[Rate],
+    AfterValidator(_distinct),
+    Field(min_length=1, description="a list of different numbers, at least one, each above 0 and at most 1"),
+]
+Betas = Annotated[
+    list[Beta],
+    Field(min_length=2, max_length=2, description="a list of two numbers, each at least 0 and below 1"),
+]
+Penalties = Annotated[
+    list[Penalty],
+    AfterValidator(_distinct),
+    Field(min_length=1, description="a list of different numbers, at least one, each from 0 to 1000000"),
 ]
 
 
@@ -62,6 +89,40 @@ class ShallowTraining(Training):
     hidden: Units
 
 
+class SizeComparison(Training):
+    architectures: Architectures
+
+
+class LearningRateComparison(Group):
+    hidden: HiddenLayers
+    learning_rates: LearningRates
+    epochs: Count
+    batch_size: Count
+
+
+class PricePreprocess(Group):
+    file: Text
+    sheet: Text
+    validation_size: Count
+    test_size: Count
+    seed: Seed
+
+
+class PriceTraining(Training):
+    shallow_hidden: Units
+    deep_hidden: HiddenLayers
+
+
+class PriceEvaluation(Group):
+    ridge_penalties: Penalties
+
+
+class BinaryTraining(Training):
+    hidden: Units
+    betas: Betas
+    l1_penalties: Penalties
+
+
 class Params(Group):
     dataset: Annotated[Literal["mnist", "fashion_mnist"], Field(description="mnist or fashion_mnist")]
     hidden: HiddenLayers
@@ -69,6 +130,12 @@ class Params(Group):
     preprocess: Preprocess
     train_shallow: ShallowTraining
     train_deep: Training
+    compare_sizes: SizeComparison
+    compare_learning_rates: LearningRateComparison
+    preprocess_prices: PricePreprocess
+    train_prices: PriceTraining
+    evaluate_prices: PriceEvaluation
+    train_binary: BinaryTraining
 
 
 def load(path: Path) -> Params:

@@ -47,11 +47,12 @@ def whole(output: Path) -> Iterator[Path]:
 
 
 def write_csv(output: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a table whole, with the same bytes on every system."""
+    """Writes a table whole, with the same bytes on every system: fractions have six decimals at most."""
+    rounded = ([round(cell, 6) if isinstance(cell, float) else cell for cell in row] for row in rows)
     with whole(output) as path, path.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
-        writer.writerows(rows)
+        writer.writerows(rounded)
 
 
 def _remove(path: Path) -> None:

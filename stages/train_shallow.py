@@ -2,11 +2,12 @@
 
 from functools import partial
 
+from mlp.datasets import CLASSES, PIXELS
 from mlp.models import ShallowNeuralNet
 from mlp.params import Params
 from mlp.training import Settings
 from stages import run
-from stages.train import CLASSES, PIXELS, train_seeds
+from stages.train import train_seeds
 
 
 def main(params: Params) -> None:

@@ -44,7 +44,8 @@ def generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
 def test_a_step_is_that_of_torchs_adam(make_network: partial[Network], training: LabelledImages) -> None:
     ours, torchs = make_network().double(), make_network().double()
     torchs.load_state_dict(ours.state_dict())
-    step, adam = adam_step(list(ours.parameters()), 0.01), torch.optim.Adam(torchs.parameters(), lr=0.01)
+    betas = (0.8, 0.99)
+    step, adam = adam_step(list(ours.parameters()), 0.01, betas), torch.optim.Adam(torchs.parameters(), 0.01, betas)
     for x, labels in batches(training, 100):
         step(nn.functional.cross_entropy(ours(x), labels))
         adam.zero_grad()

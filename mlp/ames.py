@@ -1,0 +1,210 @@
+"""The Ames house prices: reading them from an Excel file, splitting and standardising them."""
+
+import math
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
+from operator import index
+from pathlib import Path
+from typing import Any, NamedTuple, overload
+
+import openpyxl
+import torch
+from openpyxl import Workbook
+from openpyxl.utils import get_column_letter
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from mlp.errors import InputError
+
+FEATURES = [
+    "Lot Area",
+    "Overall Qual",
+    "Overall Cond",
+    "Year Built",
+    "Year Remod/Add",
+    "Total Bsmt SF",
+    "1st Flr SF",
+    "2nd Flr SF",
+    "Gr Liv Area",
+    "Full Bath",
+    "Half Bath",
+    "Bedroom AbvGr",
+    "Kitchen AbvGr",
+    "TotRms AbvGrd",
+    "Garage Area",
+    "Yr Sold",
+]
+PRICE = "SalePrice"
+LARGE = 4000  # square feet of living area above which De Cock (2011) advises to leave a house out
+MOST_ROWS = 2**20  # Excel's own limit
+MOST_BYTES = 50_000_000  # of an unpacked Excel file; the project's own has 1,681,505
+
+
+class AmesHousingDataset(Dataset[tuple[Tensor, Tensor]]):
+    """The houses of an Excel file, a sequence of (features, price in dollars): float64 [16] and float64 [].
+
+    The sheet's first row names the columns; those of FEATURES and PRICE may stand in any order and among others.
+    A slice is an AmesHousingDataset too. Raises InputError, one line with file, sheet, row and column, where
+    something in the file is not as it should be, and OSError where the file cannot be read.
+    """
+
+    def __init__(self, path: Path, sheet: str) -> None:
+        table = torch.tensor(_read(path, sheet), dtype=torch.float64)
+        self.features, self.prices = table[:, :-1], table[:, -1]
+
+    def __len__(self) -> int:
+        return len(self.prices)
+
+    @overload
+    def __getitem__(self, key: int) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def __getitem__(self, key: slice) -> "AmesHousingDataset": ...
+    def __getitem__(self, key: int | slice) -> "tuple[Tensor, Tensor] | AmesHousingDataset":
+        if isinstance(key, slice):
+            part = object.__new__(AmesHousingDataset)
+            chosen = list(range(len(self)))[key]  # tensors know no negative step
+            part.features, part.prices = self.features[chosen], self.prices[chosen]
+            return part
+        return self.features[index(key)], self.prices[index(key)]
+
+
+class Houses(NamedTuple):
+    """A part of the houses, with the statistics that standardise it: those of the training part."""
+
+    features: Tensor  # float64 [n, 16]
+    prices: Tensor  # float64 [n], dollars
+    mean: Tensor  # float64 [16], of the training part's features
+    std: Tensor  # float64 [16], likewise, and 1 for a feature that does not vary
+    log_mean: Tensor  # float64 [], of the natural logarithm of the training part's prices
+    log_std: Tensor  # float64 [], likewise
+
+    def inputs(self) -> Tensor:
+        """Features of mean 0 and deviation 1 over the training part, float64 [n, 16]."""
+        return (self.features - self.mean) / self.std
+
+    def targets(self) -> Tensor:
+        """Logarithms of the prices, standardised likewise, float64 [n]."""
+        return (self.prices.log() - self.log_mean) / self.log_std
+
+    def dollars(self, outputs: Tensor) -> Tensor:
+        """Prices from what a model of `targets` says: its inverse."""
+        return (outputs * self.log_std + self.log_mean).exp()
+
+
+def save(houses: Houses, path: Path) -> None:
+    save_file({name: tensor.contiguous() for name, tensor in houses._asdict().items()}, path)
+
+
+def load(path: Path) -> Houses:
+    return Houses(**load_file(path))
+
+
+def split(dataset: AmesHousingDataset, validation_size: int, test_size: int, seed: int) -> list[Tensor]:
+    """Indices of a training, a validation and a test part at random, each ascending, int64."""
+    order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
+    sizes = [len(dataset) - validation_size - test_size, validation_size, test_size]
+    return [part.sort().values for part in torch.split(order, sizes)]
+
+
+def standardise(dataset: AmesHousingDataset, training: Tensor, parts: list[Tensor]) -> list[Houses]:
+    """The parts, given by their indices, with the statistics of the part `training`.
+
+    Statistics have six decimals: their sums' last bits depend on the processor.
+    """
+    features, logarithms = dataset.features[training], dataset.prices[training].log()
+    std = features.std(dim=0, correction=0)
+    statistics = [
+        features.mean(dim=0),
+        torch.where(std > 0, std, 1),
+        logarithms.mean(),
+        logarithms.std(correction=0),
+    ]
+    rounded = [each.round(decimals=6) for each in statistics]
+    return [Houses(dataset.features[part], dataset.prices[part], *rounded) for part in parts]
+
+
+def batches(
+    inputs: Tensor, targets: Tensor, batch_size: int, shuffle: torch.Generator
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yields inputs, [b, 16], with their targets, [b], every house once in random order."""
+    for chosen in torch.split(torch.randperm(len(targets), generator=shuffle), batch_size):
+        yield inputs[chosen], targets[chosen]
+
+
+def _read(path: Path, sheet: str) -> list[list[float]]:
+    """A row for each house: its features in the order of FEATURES, then its price."""
+    with _opened(path, read_only=True, data_only=True) as book:
+        sheets = [each.title for each in book.worksheets]
+        if sheet not in sheets:
+            raise InputError(f"{path}: sheet {sheet!r} is missing; there are: {', '.join(sheets)}")
+        book[sheet].reset_dimensions()  # a file may be wrong about them
+        rows = list(islice(book[sheet].iter_rows(values_only=True), MOST_ROWS))
+    while rows and all(cell is None for cell in rows[-1]):
+        rows.pop()
+    columns = _columns(path, sheet, rows[0] if rows else ())
+    if len(rows) < 2:
+        raise InputError(f"{path}, sheet {sheet}: no houses; needed: at least one row below the names of the columns")
+
+    def number(row: int, name: str) -> float:
+        cells, column = rows[row - 1], columns[name]
+        value = cells[column] if column < len(cells) else None
+        least = 0 if name == PRICE else -math.inf
+        if isinstance(value, int | float) and not isinstance(value, bool) and least < value < math.inf:
+            return float(value)
+        fault = _why_empty(path, sheet, row, column + 1) if value is None else f"is {value!r}"
+        allowed = "a number above 0" if name == PRICE else "a number"
+        place = f"row {row}, column {get_column_letter(column + 1)} ({name})"
+        raise InputError(f"{path}, sheet {sheet}, {place}: {fault}; allowed: {allowed}")
+
+    return [[number(row, name) for name in [*FEATURES, PRICE]] for row in range(2, len(rows) + 1)]
+
+
+@contextmanager
+def _opened(path: Path, **options: bool) -> Iterator[Workbook]:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist())
+        if size > MOST_BYTES:  # zipfile unpacks no more than it says here
+            raise InputError(f"{path}: unpacks to {size:,} bytes; allowed: at most {MOST_BYTES:,}")
+        with closing(openpyxl.load_workbook(path, **options)) as book:
+            yield book
+    except (InputError, OSError):
+        raise
+    except Exception as error:  # a broken file makes openpyxl raise whatever its parsers do
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path}: not an Excel file that can be read ({reason}); allowed: an .xlsx file") from error
+
+
+def _columns(path: Path, sheet: str, header: tuple[Any, ...]) -> dict[str, int]:
+    """Where each column of FEATURES and PRICE is, from 0."""
+    columns = {}
+    for name in [*FEATURES, PRICE]:
+        places = [place for place, cell in enumerate(header) if cell == name]
+        if len(places) != 1:
+            letters = " and ".join(get_column_letter(place + 1) for place in places)
+            fault = f"is doubled, in {letters}" if places else f"is missing{_merged(path, sheet, row=1)}"
+            raise InputError(f"{path}, sheet {sheet}, row 1: column {name!r} {fault}; allowed: once")
+        columns[name] = places[0]
+    return columns
+
+
+def _why_empty(path: Path, sheet: str, row: int, column: int) -> str:
+    with _opened(path) as book:  # with formulas in place of their values
+        is_formula = book[sheet].cell(row, column).data_type == "f"
+    if is_formula:
+        return "is a formula without a stored value"
+    return f"is empty{_merged(path, sheet, row, column)}"
+
+
+def _merged(path: Path, sheet: str, row: int, column: int | None = None) -> str:
+    """Names the merged cells that cover a place, if there are any."""
+    with _opened(path) as book:
+        ranges = [
+            cells.coord
+            for cells in book[sheet].merged_cells.ranges
+            if cells.min_row <= row <= cells.max_row and (column is None or cells.min_col <= column <= cells.max_col)
+        ]
+    return f" (merged cells {', '.join(sorted(ranges))})" if ranges else ""

@@ -1,0 +1,47 @@
+"""Whether a number or an order that somebody claims fits what several seeds gave."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from scipy.stats import t
+
+HELD, FAILED, OPEN = "held", "did not hold", "cannot be told apart"
+CONFIDENCE = 0.95
+
+
+class Interval(NamedTuple):
+    low: float
+    high: float
+
+
+def one_more_run(values: Sequence[float]) -> Interval:
+    """Where one more run falls with a probability of 95 %: mean ± t s sqrt(1 + 1/n), of normally distributed runs."""
+    return _interval(values, math.sqrt(1 + 1 / len(values)))
+
+
+def mean(values: Sequence[float]) -> Interval:
+    """The 95 % confidence interval of the mean: mean ± t s / sqrt(n), of normally distributed runs."""
+    return _interval(values, math.sqrt(1 / len(values)))
+
+
+def _interval(values: Sequence[float], factor: float) -> Interval:
+    if len(values) < 2:  # says nothing about its spread
+        return Interval(-math.inf, math.inf)
+    half = t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * statistics.stdev(values) * factor
+    return Interval(statistics.mean(values) - half, statistics.mean(values) + half)
+
+
+def verdict_on_number(claimed: float, values: Sequence[float]) -> str:
+    """Whether the number of a single run could be one of ours. With one seed of ours it cannot be told."""
+    if len(values) < 2:
+        return OPEN
+    low, high = one_more_run(values)
+    return HELD if low <= claimed <= high else FAILED
+
+
+def verdict_on_order(better: Sequence[float], worse: Sequence[float]) -> str:
+    """Whether `better` is above `worse` on average, from the differences of the same seeds."""
+    low, high = mean([a - b for a, b in zip(better, worse, strict=True)])
+    return HELD if low > 0 else FAILED if high < 0 else OPEN

@@ -1,0 +1,73 @@
+"""Measures the networks on house prices, beside ridge regression and the median of the training prices."""
+
+import json
+import statistics
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from sklearn.linear_model import Ridge
+from sklearn.metrics import r2_score, root_mean_squared_error, root_mean_squared_log_error
+from torch import Tensor
+
+from mlp import ames, artifacts
+from mlp.ames import Houses
+from mlp.params import Params
+from stages import run, whole, write_csv
+
+
+def main(params: Params) -> None:
+    torch.set_num_threads(1)
+    scores, predictions = [], []
+    for houses in ("all", "without_large"):
+        training, validation, test = (
+            ames.load(Path("data/prices", houses, f"{part}.safetensors")) for part in ("train", "validation", "test")
+        )
+        ridge = _ridge(training, validation, params.evaluate_prices.ridge_penalties)
+        for part, data in (("validation", validation), ("test", test)):
+            baselines = [
+                ("median", "", training.prices.quantile(0.5).expand(len(data.prices))),
+                ("ridge", "", data.dollars(torch.from_numpy(ridge.predict(data.inputs().numpy())))),
+            ]
+            for model, seed, predicted in [*baselines, *_networks(Path("models/prices", houses), data)]:
+                scores.append((houses, model, seed, part, *_scores(data.prices, predicted)))
+                if (houses, part) == ("all", "test") and seed in ("", str(params.seeds[0])):
+                    pairs = zip(data.prices.tolist(), predicted.tolist(), strict=True)
+                    predictions += [(model, round(price), round(guess)) for price, guess in pairs]
+    write_csv(Path("plots/predictions.csv"), ["model", "price", "predicted_price"], predictions)
+    write_csv(Path("metrics/prices.csv"), ["houses", "model", "seed", "part", "rmse", "rmsle", "r2"], scores)
+    rmsle: dict[str, list[float]] = {}
+    for houses, model, _, part, _, error, _ in scores:
+        if (houses, part) == ("without_large", "test"):
+            rmsle.setdefault(model, []).append(error)
+    metrics = {model: {"rmsle": round(statistics.mean(errors), 6)} for model, errors in rmsle.items()}
+    with whole(Path("metrics/prices.json")) as file:
+        file.write_text(json.dumps(metrics, indent=2) + "\n")
+
+
+def _ridge(training: Houses, validation: Houses, penalties: list[float]) -> Ridge:
+    """Ridge regression of the logarithm of the price, with the penalty that does best on the validation part."""
+    ridges = [Ridge(alpha=penalty).fit(training.inputs(), training.targets()) for penalty in penalties]
+    return max(ridges, key=lambda ridge: ridge.score(validation.inputs(), validation.targets()))
+
+
+def _networks(folder: Path, data: Houses) -> Iterator[tuple[str, str, Tensor]]:
+    """Kind, seed and predicted prices of each trained network."""
+    for kind in ("shallow", "deep"):
+        for path in sorted((folder / kind).iterdir()):
+            with torch.inference_mode():
+                outputs = artifacts.load(path)(data.inputs()).squeeze(1)
+            yield kind, path.stem.removeprefix("seed-"), data.dollars(outputs)
+
+
+def _scores(prices: Tensor, predicted: Tensor) -> tuple[float, float, float]:
+    """Root mean squared error in dollars, that of ln(1 + price), and R² of ln(price)."""
+    return (
+        round(root_mean_squared_error(prices, predicted), 2),
+        root_mean_squared_log_error(prices, predicted),
+        r2_score(prices.log(), predicted.log()),
+    )
+
+
+if __name__ == "__main__":
+    run(main)

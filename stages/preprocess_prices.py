@@ -1,0 +1,29 @@
+"""Splits the houses into training, validation and test parts: once with all of them, once without the large ones."""
+
+from pathlib import Path
+
+from mlp.ames import FEATURES, LARGE, AmesHousingDataset, save, split, standardise
+from mlp.errors import InputError
+from mlp.params import Params
+from stages import run, whole
+
+
+def main(params: Params) -> None:
+    group = params.preprocess_prices
+    houses = AmesHousingDataset(Path(group.file), group.sheet)
+    most = len(houses) - 1
+    if group.validation_size + group.test_size > most:
+        sizes = f"validation_size is {group.validation_size} and test_size is {group.test_size}"
+        raise InputError(f"params.yaml: preprocess_prices.{sizes}; allowed: together at most {most} of {len(houses)}")
+    parts = split(houses, group.validation_size, group.test_size, group.seed)
+    small = houses.features[:, FEATURES.index("Gr Liv Area")] <= LARGE
+    with whole(Path("data/prices")) as folder:
+        for name, chosen in (("all", parts), ("without_large", [part[small[part]] for part in parts])):
+            (folder / name).mkdir(parents=True)
+            standardised = standardise(houses, chosen[0], chosen)
+            for part, of_part in zip(("train", "validation", "test"), standardised, strict=True):
+                save(of_part, folder / name / f"{part}.safetensors")
+
+
+if __name__ == "__main__":
+    run(main)
