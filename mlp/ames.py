@@ -46,17 +46,22 @@ MOST_BYTES = 50_000_000  # of an unpacked Excel file; the project's own has 1,68
 class AmesHousingDataset(Dataset[tuple[Tensor, Tensor]]):
     """The houses of an Excel file, a sequence of (features, price in dollars): float64 [16] and float64 [].
 
-    The sheet's first row names the columns; those of FEATURES and PRICE may stand in any order and among others.
-    A slice is an AmesHousingDataset too. Raises InputError, one line with file, sheet, row and column, where
-    something in the file is not as it should be, and OSError where the file cannot be read.
+    Reads the named sheet, or the first. Its first row names the columns; those of FEATURES and PRICE may stand in
+    any order and among others. A slice is an AmesHousingDataset too.
+
+    Raises InputError, one line with file, sheet, row and column, where something in the file is not as it should
+    be, and OSError where the file cannot be read.
     """
 
-    def __init__(self, path: Path, sheet: str) -> None:
-        table = torch.tensor(_read(path, sheet), dtype=torch.float64)
+    def __init__(self, path: str | Path, sheet: str | None = None) -> None:
+        table = torch.tensor(_read(Path(path), sheet), dtype=torch.float64)
         self.features, self.prices = table[:, :-1], table[:, -1]
 
     def __len__(self) -> int:
         return len(self.prices)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return zip(self.features, self.prices, strict=True)
 
     @overload
     def __getitem__(self, key: int) -> tuple[Tensor, Tensor]: ...
@@ -77,7 +82,7 @@ class Houses(NamedTuple):
     features: Tensor  # float64 [n, 16]
     prices: Tensor  # float64 [n], dollars
     mean: Tensor  # float64 [16], of the training part's features
-    std: Tensor  # float64 [16], likewise, and 1 for a feature that does not vary
+    std: Tensor  # float64 [16], likewise, and 1 where a feature does not vary
     log_mean: Tensor  # float64 [], of the natural logarithm of the training part's prices
     log_std: Tensor  # float64 [], likewise
 
@@ -115,15 +120,11 @@ def standardise(dataset: AmesHousingDataset, training: Tensor, parts: list[Tenso
     Statistics have six decimals: their sums' last bits depend on the processor.
     """
     features, logarithms = dataset.features[training], dataset.prices[training].log()
-    std = features.std(dim=0, correction=0)
-    statistics = [
-        features.mean(dim=0),
-        torch.where(std > 0, std, 1),
-        logarithms.mean(),
-        logarithms.std(correction=0),
-    ]
-    rounded = [each.round(decimals=6) for each in statistics]
-    return [Houses(dataset.features[part], dataset.prices[part], *rounded) for part in parts]
+    means = [each.mean(dim=0).round(decimals=6) for each in (features, logarithms)]
+    stds = [each.std(dim=0, correction=0).round(decimals=6) for each in (features, logarithms)]
+    stds = [torch.where(std > 0, std, 1) for std in stds]
+    statistics = [means[0], stds[0], means[1], stds[1]]
+    return [Houses(dataset.features[part], dataset.prices[part], *statistics) for part in parts]
 
 
 def batches(
@@ -134,10 +135,11 @@ def batches(
         yield inputs[chosen], targets[chosen]
 
 
-def _read(path: Path, sheet: str) -> list[list[float]]:
+def _read(path: Path, sheet: str | None) -> list[list[float]]:
     """A row for each house: its features in the order of FEATURES, then its price."""
     with _opened(path, read_only=True, data_only=True) as book:
         sheets = [each.title for each in book.worksheets]
+        sheet = sheets[0] if sheet is None else sheet
         if sheet not in sheets:
             raise InputError(f"{path}: sheet {sheet!r} is missing; there are: {', '.join(sheets)}")
         book[sheet].reset_dimensions()  # a file may be wrong about them

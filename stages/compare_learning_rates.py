@@ -1,5 +1,6 @@
 """Trains the lecture's deep network at several learning rates, with the losses of its first epoch step by step."""
 
+import json
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -9,12 +10,12 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mlp import datasets
-from mlp.datasets import CLASSES, PIXELS, batches
+from mlp.datasets import CLASSES, PIXELS, LabelledImages, batches, pixel_statistics
 from mlp.evaluation import accuracy, predict
 from mlp.models import DeepNeuralNet, Network, initialise
 from mlp.params import Params
 from mlp.training import Settings, fit
-from stages import run, write_csv
+from stages import run, whole, write_csv
 from stages.parallel import epoch_done, run_jobs
 
 STRIDE = 25  # the lecture prints the loss of every 25th step
@@ -46,14 +47,23 @@ def main(params: Params) -> None:
     ]
     header = ["learning_rate", "seed", "training_accuracy", "test_accuracy"]
     write_csv(Path("plots/learning_rates/accuracy.csv"), header, accuracies)
+    everything = _load()
+    mean, std = pixel_statistics(everything.images)
+    steps = {size: sum(1 for _ in batches(everything, size)) for size in (64, 256)}
+    with whole(Path("plots/learning_rates/images.json")) as file:
+        file.write_text(json.dumps({"mean": round(mean.item(), 6), "std": round(std.item(), 6), "steps": steps}) + "\n")
+
+
+def _load() -> LabelledImages:
+    """All images but the test's: the lecture keeps none for validation."""
+    parts = [datasets.load(Path("data/processed", f"{part}.safetensors")) for part in ("train", "validation")]
+    return parts[0]._replace(
+        images=torch.cat([part.images for part in parts]), labels=torch.cat([part.labels for part in parts])
+    )
 
 
 def _train(hidden: list[int], settings: Settings, seed: int) -> Result:
-    """On all images but the test's: the lecture keeps none for validation."""
-    parts = [datasets.load(Path("data/processed", f"{part}.safetensors")) for part in ("train", "validation")]
-    everything = parts[0]._replace(
-        images=torch.cat([part.images for part in parts]), labels=torch.cat([part.labels for part in parts])
-    )
+    everything = _load()
     losses: list[float] = []
 
     def loss(network: Network, x: Tensor, labels: Tensor) -> Tensor:
@@ -62,8 +72,7 @@ def _train(hidden: list[int], settings: Settings, seed: int) -> Result:
         return value
 
     make_network = partial(DeepNeuralNet, PIXELS, hidden, CLASSES)
-    order = partial(batches, everything)
-    network = fit(make_network, initialise, order, loss, settings, seed, lambda *_: epoch_done())
+    network = fit(make_network, initialise, partial(batches, everything), loss, settings, seed, lambda *_: epoch_done())
     test = datasets.load(Path("data/processed/test.safetensors"))
     steps = len(losses) // settings.epochs
     return Result(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from mlp import ames, artifacts
 from mlp.ames import Houses
+from mlp.errors import InputError
 from mlp.params import Params
 from stages import run, whole, write_csv
 
@@ -57,7 +58,10 @@ def _networks(folder: Path, data: Houses) -> Iterator[tuple[str, str, Tensor]]:
         for path in sorted((folder / kind).iterdir()):
             with torch.inference_mode():
                 outputs = artifacts.load(path)(data.inputs()).squeeze(1)
-            yield kind, path.stem.removeprefix("seed-"), data.dollars(outputs)
+            prices = data.dollars(outputs)
+            if not ((prices > 0) & prices.isfinite()).all():
+                raise InputError(f"{path}: tells prices beyond any number; try a smaller train_prices.learning_rate")
+            yield kind, path.stem.removeprefix("seed-"), prices
 
 
 def _scores(prices: Tensor, predicted: Tensor) -> tuple[float, float, float]:

@@ -11,14 +11,20 @@ from stages import run, whole
 def main(params: Params) -> None:
     group = params.preprocess_prices
     houses = AmesHousingDataset(Path(group.file), group.sheet)
-    most = len(houses) - 1
-    if group.validation_size + group.test_size > most:
+    if group.validation_size + group.test_size >= len(houses):
         sizes = f"validation_size is {group.validation_size} and test_size is {group.test_size}"
-        raise InputError(f"params.yaml: preprocess_prices.{sizes}; allowed: together at most {most} of {len(houses)}")
+        raise InputError(f"params.yaml: preprocess_prices.{sizes}; allowed: together fewer than all {len(houses)}")
     parts = split(houses, group.validation_size, group.test_size, group.seed)
     small = houses.features[:, FEATURES.index("Gr Liv Area")] <= LARGE
+    small_parts = [part[small[part]] for part in parts]
+    if min(map(len, small_parts)) < 2:
+        counts = ", ".join(str(len(part)) for part in small_parts)
+        raise InputError(
+            f"{group.file}: the training, validation and test parts have {counts} houses of at most {LARGE} square "
+            "feet of living area; allowed: at least 2 in each"
+        )
     with whole(Path("data/prices")) as folder:
-        for name, chosen in (("all", parts), ("without_large", [part[small[part]] for part in parts])):
+        for name, chosen in (("all", parts), ("without_large", small_parts)):
             (folder / name).mkdir(parents=True)
             standardised = standardise(houses, chosen[0], chosen)
             for part, of_part in zip(("train", "validation", "test"), standardised, strict=True):

@@ -17,6 +17,10 @@ HIDDEN = "a list of 1 to 10 whole numbers, each from 1 to 10000"
 SEEDS = "a list of different whole numbers, at least one, each from 0 to 2^63 - 1"
 RATE = "a number above 0 and at most 1"
 COUNT = "a whole number of at least 1"
+ARCHITECTURES = "a list of different lists, at least one, each of 1 to 10 whole numbers from 1 to 10000"
+RATES = "a list of different numbers, at least one, each above 0 and at most 1"
+PENALTIES = "a list of different numbers, at least one, each from 0 to 1000000"
+BETAS = "a list of two numbers, each at least 0 and below 1"
 
 
 def with_value(key: str, value: object) -> dict[str, Any]:
@@ -68,6 +72,17 @@ def test_the_file_in_the_repository_is_right() -> None:
         ("preprocess.validation_size", -1, "a whole number of at least 0"),
         ("preprocess.seed", 2**63, "a whole number from 0 to 2^63 - 1"),
         ("preprocess", 7, "the keys validation_size, seed"),
+        ("compare_sizes.architectures", [], ARCHITECTURES),
+        ("compare_sizes.architectures", [[40, 20], [40, 20]], ARCHITECTURES),
+        ("compare_learning_rates.learning_rates", [], RATES),
+        ("compare_learning_rates.learning_rates", [0.1, 0.1], RATES),
+        ("preprocess_prices.file", "", "a text"),
+        ("preprocess_prices.sheet", 1, "a text"),
+        ("preprocess_prices.test_size", 0, COUNT),
+        ("train_prices.deep_hidden", 80, HIDDEN),
+        ("evaluate_prices.ridge_penalties", 1, PENALTIES),
+        ("train_binary.betas", [0.9], BETAS),
+        ("train_binary.l1_penalties", [0, 0], PENALTIES),
         ("train_deep.lr", 0.1, "the keys epochs, batch_size, learning_rate"),
         ("sead", 1, f"the keys {', '.join(DEFAULTS)}"),
     ],
@@ -81,6 +96,30 @@ def test_one_line_names_key_value_and_what_is_allowed(path: Path, key: str, valu
 def test_a_wrong_item_of_a_list_is_named_by_its_place(path: Path, item: object) -> None:
     text = yaml.safe_dump(with_value("hidden", [80, item]))
     assert complaint(path, text) == f"params.yaml: hidden[1] is {item!r}; allowed: {HIDDEN}"
+
+
+@pytest.mark.parametrize(
+    ("key", "place", "items", "allowed"),
+    [
+        ("compare_sizes.architectures", "[1][0]", [[40], [0]], ARCHITECTURES),
+        ("compare_learning_rates.learning_rates", "[1]", [0.1, 0], RATES),
+        ("train_binary.betas", "[0]", [1, 0.999], BETAS),
+        ("train_binary.l1_penalties", "[0]", [-1], PENALTIES),
+    ],
+)
+def test_a_wrong_item_of_an_inner_list_is_named_by_its_place(
+    path: Path, key: str, place: str, items: list[Any], allowed: str
+) -> None:
+    wrong = next(item for item in (items[-1], items[0]) if item not in (0.1, 0.999))
+    wrong = wrong[0] if isinstance(wrong, list) else wrong
+    text = yaml.safe_dump(with_value(key, items))
+    assert complaint(path, text) == f"params.yaml: {key}{place} is {wrong!r}; allowed: {allowed}"
+
+
+def test_small_numbers_in_lists_survive_the_way_dvc_writes_them(path: Path) -> None:
+    text = yaml.safe_dump(with_value("train_binary.l1_penalties", [0, "1e-05"]))
+    path.write_text(text)
+    assert load(path).train_binary.l1_penalties == [0, 1e-5]
 
 
 def test_each_wrong_key_has_a_line_of_its_own(path: Path) -> None:

@@ -1,7 +1,9 @@
 """The pipeline under real DVC, on a small part of the real data."""
 
 import json
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,20 +11,32 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import openpyxl
 import psutil
 import pytest
 import yaml
+from safetensors import safe_open
 
 from conftest import ENVIRONMENT, WorkingCopy
 from stages import whole
 
-ALL = ["download", "preprocess", "train_shallow", "train_deep", "evaluate"]
+IMAGES = [
+    "download",
+    "preprocess",
+    "train_shallow",
+    "train_deep",
+    "evaluate",
+    "compare_sizes",
+    "compare_learning_rates",
+]
+HOUSES = ["preprocess_prices", "train_prices", "evaluate_prices", "train_binary"]
+PAGE = ["lecture"]  # git has its outputs and no cache, so that it alone is written again on a way back
 
 
 def outputs(copy: WorkingCopy) -> dict[str, bytes]:
     return {
         str(file.relative_to(copy.path)): file.read_bytes()
-        for folder in ("data/processed", "models", "plots", "metrics")
+        for folder in ("data/prices", "data/processed", "docs", "models", "plots", "metrics")
         for file in (copy.path / folder).rglob("*")
         if file.is_file()
     }
@@ -34,50 +48,110 @@ def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
 
 
 def test_a_forced_repro_gives_the_same_bytes(subset: WorkingCopy) -> None:
-    assert subset.stages_run_by("dvc repro --force") == ALL
+    assert subset.stages_run_by("dvc repro --force") == IMAGES + HOUSES + PAGE
     assert subset.status() == ""
 
 
 def test_the_number_of_workers_changes_nothing(subset: WorkingCopy) -> None:
-    subset.run("dvc repro --force train_shallow train_deep", MLP_WORKERS="1")
+    stages = "train_shallow train_deep compare_sizes compare_learning_rates train_prices train_binary"
+    subset.run(f"dvc repro --force --single-item {stages}", MLP_WORKERS="1")
     assert subset.status() == ""
 
 
 def test_new_hidden_layers_run_only_the_deep_network(subset: WorkingCopy) -> None:
-    assert subset.stages_run_by("dvc exp run -S 'hidden=[40,20]'") == ["train_deep", "evaluate"]
+    assert subset.stages_run_by("dvc exp run -S 'hidden=[40,20]'") == ["train_deep", "evaluate", *PAGE]
 
 
 @pytest.mark.parametrize("hidden", ["[8]", "[9,9,9,9,9,9,9,9,9,9]"])
 def test_hidden_takes_one_to_ten_layers(subset: WorkingCopy, hidden: str) -> None:
     subset.run(f"dvc exp run -S 'hidden={hidden}'")
     diff = json.loads(subset.run("dvc metrics diff --json").stdout)
-    assert "deep.parameters" in diff["metrics/evaluation.json"]
+    assert "deep.accuracy.mean" in diff["metrics/evaluation.json"]
 
 
 def test_other_shallow_epochs_run_only_the_shallow_network(subset: WorkingCopy) -> None:
-    assert subset.stages_run_by("dvc exp run -S train_shallow.epochs=2") == ["train_shallow", "evaluate"]
+    assert subset.stages_run_by("dvc exp run -S train_shallow.epochs=2") == ["train_shallow", "evaluate", *PAGE]
 
 
 def test_a_small_learning_rate_survives_the_way_dvc_writes_it(subset: WorkingCopy) -> None:
-    assert subset.stages_run_by("dvc exp run -S train_deep.learning_rate=1e-5") == ["train_deep", "evaluate"]
+    assert subset.stages_run_by("dvc exp run -S train_deep.learning_rate=1e-5") == ["train_deep", "evaluate", *PAGE]
     assert "1e-05" in (subset.path / "params.yaml").read_text()
 
 
-def test_another_data_set_runs_everything_and_the_way_back_nothing(subset: WorkingCopy) -> None:
+def test_another_data_set_runs_all_of_the_images_and_the_way_back_only_the_page(subset: WorkingCopy) -> None:
     before = outputs(subset)
-    assert subset.stages_run_by("dvc exp run -S dataset=fashion_mnist") == ALL
+    assert subset.stages_run_by("dvc exp run -S dataset=fashion_mnist") == IMAGES + PAGE
     assert "Sneaker" in (subset.path / "plots/confusion/deep.csv").read_text()
-    assert subset.stages_run_by("dvc exp run -S dataset=mnist") == []
+    assert "Ankle Boot" in (subset.path / "metrics/accuracy_per_class.csv").read_text()
+    assert "not asked" in (subset.path / "docs/lecture.md").read_text()
+    assert subset.stages_run_by("dvc exp run -S dataset=mnist") == PAGE
     assert outputs(subset) == before
     assert subset.status() == ""
 
 
-def test_no_validation_images_are_allowed(subset: WorkingCopy) -> None:
-    subset.run("dvc exp run -S preprocess.validation_size=0 -S 'seeds=[3]'")
+def test_as_little_as_is_allowed_is_enough(subset: WorkingCopy) -> None:
+    """No validation images, one seed, one of each list, and an epoch too short for a loss of the lecture's."""
+    subset.run(
+        "dvc exp run -S preprocess.validation_size=0 -S 'seeds=[3]' -S 'compare_sizes.architectures=[[5]]' "
+        "-S 'compare_learning_rates.learning_rates=[0.01]' -S compare_learning_rates.batch_size=500 "
+        "-S 'train_binary.l1_penalties=[1e-5]' -S 'evaluate_prices.ridge_penalties=[0]'"
+    )
     metrics = json.loads((subset.path / "metrics/evaluation.json").read_text())
-    assert metrics["deep"]["seeds"] == 1
     assert metrics["deep"]["accuracy"]["std"] is None
+    sizes = json.loads((subset.path / "metrics/sizes.json").read_text())
+    assert sizes == {"hidden": None, "deep": {"accuracy": {"mean": None, "std": None}}}
+    page = (subset.path / "docs/lecture.md").read_text()
+    assert "(1 seed) | cannot be told apart |" in page
+    assert "| 5 | 4,025 | not measured |" in page
+    assert "0 of 0 fall" in page
     assert subset.run("dvc plots show && dvc metrics show").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "stages"),
+    [
+        ("preprocess_prices.seed=1", HOUSES),
+        ("train_prices.epochs=1", ["train_prices", "evaluate_prices"]),
+        ("'evaluate_prices.ridge_penalties=[5]'", ["evaluate_prices"]),
+        ("'train_binary.betas=[0.8,0.9]'", ["train_binary"]),
+        ("'compare_sizes.architectures=[[9],[7,6]]'", ["compare_sizes", *PAGE]),
+        ("'compare_learning_rates.learning_rates=[0.01]'", ["compare_learning_rates", *PAGE]),
+    ],
+)
+def test_images_and_houses_do_not_touch_each_other(subset: WorkingCopy, change: str, stages: list[str]) -> None:
+    assert subset.stages_run_by(f"dvc exp run --dry -S {change}") == stages
+
+
+def test_changed_houses_or_code_of_theirs_run_nothing_of_the_images(subset: WorkingCopy) -> None:
+    for name in ("mlp/ames.py", "mlp/binary.py", "stages/train_prices.py"):
+        with (subset.path / name).open("a") as file:
+            file.write("\n# changed\n")
+    assert set(re.findall(r"^(\w+):$", subset.run("dvc status").stdout, re.MULTILINE)) == set(HOUSES)
+    subset.run("git checkout -q .")
+    book = openpyxl.load_workbook(subset.path / "data/ames/AmesHousing.xlsx")
+    book["Sheet1"]["Q2"] = 216_000
+    book.save(subset.path / "data/ames/AmesHousing.xlsx")
+    assert subset.stages_run_by("dvc repro") == HOUSES
+
+
+def test_somebodys_own_houses(subset: WorkingCopy) -> None:
+    book = openpyxl.load_workbook(subset.path / "data/ames/AmesHousing.xlsx")
+    book["Sheet1"].delete_rows(302, 5000)
+    book["Sheet1"].title = "Own"
+    book.save(subset.path / "own houses.xlsx")
+    own = "-S 'preprocess_prices.file=own houses.xlsx' -S preprocess_prices.sheet=Own"
+    sizes = "-S preprocess_prices.test_size=60 -S preprocess_prices.validation_size=40"
+    assert subset.stages_run_by(f"dvc exp run {own} {sizes}") == HOUSES
+    with safe_open(subset.path / "data/prices/all/train.safetensors", "np") as file:
+        assert file.get_slice("prices").get_shape() == [200]
+
+
+def test_metrics_fit_one_screen(subset: WorkingCopy) -> None:
+    """Of 24 lines of 80 characters, in which a table wraps, and without a wrap on one of 200."""
+    table = subset.run("dvc metrics show").stdout.splitlines()
+    assert {"metrics/evaluation.json", "metrics/prices.json"} < {line.split()[0] for line in table}
+    assert max(map(len, table)) <= 200
+    assert sum(math.ceil(len(line) / 80) for line in table) <= 24
 
 
 def test_a_sweep_queues_one_experiment_for_each_architecture(subset: WorkingCopy) -> None:
@@ -93,7 +167,9 @@ def test_history_is_compared_with_plain_dvc(subset: WorkingCopy) -> None:
     subset.run("dvc plots diff HEAD")
     page = (subset.path / "dvc_plots/index.html").read_text()
     pipeline = yaml.safe_load((subset.path / "dvc.yaml").read_text())
-    assert page.count("vegaEmbed(") == len(pipeline["plots"]) + len(pipeline["stages"]["evaluate"]["plots"])
+    of_stages = [plot for stage in pipeline["stages"].values() for plot in stage.get("plots", [])]
+    assert page.count("vegaEmbed(") == len(pipeline["plots"]) + len(of_stages) - 1
+    assert page.count("<img") >= 1  # the lecture's picture
 
 
 def test_evaluation_tells_what_it_stores(subset: WorkingCopy) -> None:
@@ -183,6 +259,13 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
         ("echo spoilt > models/deep/seed-0.safetensors", "evaluate", "models/deep/seed-0.safetensors: not a network"),
         ("sed -i s/200/1001/ params.yaml", "preprocess", "validation_size is 1001; allowed: 0 to 1000"),
         ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: a whole number of at least 1"),
+        ("rm data/ames/*.xlsx", "preprocess_prices", "'data/ames/AmesHousing.xlsx'"),
+        ("cp README.md data/ames/AmesHousing.xlsx", "preprocess_prices", "AmesHousing.xlsx: not an Excel file"),
+        ("sed -i s/Sheet1/Houses/ params.yaml", "preprocess_prices", "sheet 'Houses' is missing; there are: Sheet1"),
+        ("sed -i s/600/2528/ params.yaml", "preprocess_prices", "allowed: together fewer than all 2928"),
+        ("sed -i s/600/2527/ params.yaml", "preprocess_prices", "have 1, 399, 2524 houses of at most 4000 square"),
+        ("rm -r models/prices/all/deep", "evaluate_prices", "'models/prices/all/deep'"),
+        ("rm metrics/sizes.csv", "lecture", "'metrics/sizes.csv'"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(subset: WorkingCopy, spoil: str, stage: str, line: str) -> None:

@@ -1,0 +1,274 @@
+"""The Ames houses: what the file holds, how the dataset behaves, and what is said of a file that is wrong."""
+
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openpyxl
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from openpyxl.worksheet.worksheet import Worksheet
+from sklearn.preprocessing import StandardScaler
+from torch.utils.data import DataLoader
+
+from conftest import ROOT
+from mlp.ames import FEATURES, PRICE, AmesHousingDataset, load, save, split, standardise
+from mlp.errors import InputError
+
+FILE = ROOT / "data/ames/AmesHousing.xlsx"
+HOUSES: list[list[Any]] = [[*range(row, row + 16), 100_000 + row] for row in range(5)]
+
+
+@pytest.fixture(scope="module")
+def dataset() -> AmesHousingDataset:
+    return AmesHousingDataset(FILE)
+
+
+def test_the_file_holds_2928_houses_as_pandas_reads_them(dataset: AmesHousingDataset) -> None:
+    expected = pd.read_excel(FILE)
+    assert len(dataset) == 2928
+    assert list(expected.columns) == [*FEATURES, PRICE]
+    assert np.array_equal(dataset.features, expected[FEATURES])
+    assert np.array_equal(dataset.prices, expected[PRICE])
+
+
+def test_house_286_is_the_lectures(dataset: AmesHousingDataset) -> None:
+    features, price = dataset[286]
+    assert features.tolist() == [6858, 6, 4, 1915, 1950, 806, 841, 806, 1647, 1, 1, 4, 1, 6, 216, 2010]
+    assert price.item() == 128000
+    assert features.dtype == price.dtype == torch.float64
+
+
+def test_a_loader_of_32_gives_92_batches_the_last_of_16(dataset: AmesHousingDataset) -> None:
+    batches = list(DataLoader(dataset, batch_size=32, shuffle=True))
+    assert [len(prices) for _, prices in batches] == [32] * 91 + [16]
+    assert torch.cat([prices for _, prices in batches]).sum() == dataset.prices.sum()
+    assert not torch.equal(batches[0][1], dataset.prices[:32])
+
+
+@given(index=st.integers(-3500, 3500))
+def test_an_index_is_that_of_a_list(dataset: AmesHousingDataset, index: int) -> None:
+    prices = dataset.prices.tolist()
+    try:
+        expected = prices[index]
+    except IndexError:
+        with pytest.raises(IndexError):
+            dataset[index]
+    else:
+        assert dataset[index][1] == dataset[np.int64(index)][1] == expected  # type: ignore[call-overload]
+
+
+@given(st.slices(2928))
+def test_a_slice_is_that_of_a_list(dataset: AmesHousingDataset, key: slice) -> None:
+    part = dataset[key]
+    assert isinstance(part, AmesHousingDataset)
+    assert len(part) == len(range(2928)[key])
+    assert part.prices.tolist() == dataset.prices.tolist()[key]
+    assert [price.item() for _, price in part[:5]] == part.prices.tolist()[:5]
+
+
+def test_iteration_gives_every_house_once(dataset: AmesHousingDataset) -> None:
+    assert [price.item() for _, price in dataset] == dataset.prices.tolist()
+    assert next(reversed(dataset))[1] == dataset.prices[-1]
+
+
+def test_what_is_no_index_is_refused(dataset: AmesHousingDataset) -> None:
+    for key in (1.0, "1", None):
+        with pytest.raises(TypeError):
+            dataset[key]  # type: ignore[call-overload]
+
+
+def excel(path: Path, change: Callable[[Worksheet], object] = lambda _: None) -> Path:
+    """A small Excel file with a sheet Houses, changed by hand."""
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert isinstance(sheet, Worksheet)
+    sheet.title = "Houses"
+    for row in [[*FEATURES, PRICE], *HOUSES]:
+        sheet.append(row)
+    change(sheet)
+    book.save(path)
+    return path
+
+
+def test_columns_may_stand_in_any_order_and_among_others(tmp_path: Path) -> None:
+    def shuffle(sheet: Worksheet) -> None:
+        columns = [list(column) for column in sheet.iter_cols(values_only=True)]
+        others: list[list[Any]] = [["Street", *["Pave"] * 5], [None, "a note", *[None] * 4], *columns[::-1]]
+        sheet.delete_cols(1, 17)
+        for place, column in enumerate(others, start=1):
+            for row, value in enumerate(column, start=1):
+                sheet.cell(row, place, value)
+
+    own = AmesHousingDataset(excel(tmp_path / "own.xlsx", shuffle), "Houses")
+    assert own.features.tolist() == [house[:16] for house in HOUSES]
+    assert own.prices.tolist() == [house[16] for house in HOUSES]
+
+
+def test_empty_rows_at_the_end_are_no_houses(tmp_path: Path) -> None:
+    path = excel(tmp_path / "own.xlsx", lambda sheet: sheet.cell(30, 20).__setattr__("number_format", "0.00"))
+    assert len(AmesHousingDataset(path)) == 5
+
+
+def cell(place: str, value: Any) -> Callable[[Worksheet], object]:
+    def change(sheet: Worksheet) -> None:
+        sheet[place] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda sheet: sheet.delete_cols(2), ", row 1: column 'Overall Qual' is missing; allowed: once"),
+        (cell("R1", "Lot Area"), ", row 1: column 'Lot Area' is doubled, in A and R; allowed: once"),
+        (cell("A3", "1,200"), ", row 3, column A (Lot Area): is '1,200'; allowed: a number"),
+        (cell("A3", "1200"), ", row 3, column A (Lot Area): is '1200'; allowed: a number"),
+        (cell("B2", True), ", row 2, column B (Overall Qual): is True; allowed: a number"),
+        (cell("Q4", None), ", row 4, column Q (SalePrice): is empty; allowed: a number above 0"),
+        (cell("Q4", 0), ", row 4, column Q (SalePrice): is 0; allowed: a number above 0"),
+        (
+            cell("C6", "=A6*2"),
+            ", row 6, column C (Overall Cond): is a formula without a stored value; allowed: a number",
+        ),
+        (
+            lambda sheet: sheet.merge_cells("B3:B5"),
+            ", row 4, column B (Overall Qual): is empty (merged cells B3:B5); allowed: a number",
+        ),
+        (
+            lambda sheet: sheet.merge_cells("C1:D1"),
+            ", row 1: column 'Year Built' is missing (merged cells C1:D1); allowed: once",
+        ),
+        (
+            lambda sheet: sheet.delete_rows(2, 5),
+            ": no houses; needed: at least one row below the names of the columns",
+        ),
+        (
+            lambda sheet: sheet.insert_rows(4),
+            ", row 4, column A (Lot Area): is empty; allowed: a number",
+        ),
+    ],
+)
+def test_each_fault_is_one_line_with_its_place(
+    tmp_path: Path, change: Callable[[Worksheet], object], fault: str
+) -> None:
+    path = excel(tmp_path / "own.xlsx", change)
+    with pytest.raises(InputError) as error:
+        AmesHousingDataset(path, "Houses")
+    assert str(error.value) == f"{path}, sheet Houses{fault}"
+
+
+def test_a_wrong_sheet_is_one_line(tmp_path: Path) -> None:
+    path = excel(tmp_path / "own.xlsx")
+    with pytest.raises(InputError) as error:
+        AmesHousingDataset(path, "Sheet1")
+    assert str(error.value) == f"{path}: sheet 'Sheet1' is missing; there are: Houses"
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:3000])
+
+
+def without_a_sheet(path: Path) -> None:
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist() if "sheet1" not in name}
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def other_archive(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("letter.txt", "Dear all")
+
+
+@pytest.mark.parametrize(
+    "spoil", [lambda path: path.write_text("Lot Area,SalePrice\n1,2\n"), cut, without_a_sheet, other_archive]
+)
+def test_what_is_not_an_excel_file_is_one_line(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+    path = excel(tmp_path / "own.xlsx")
+    spoil(path)
+    with pytest.raises(InputError) as error:
+        AmesHousingDataset(path)
+    assert str(error.value).startswith(f"{path}: not an Excel file that can be read (")
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_says_so(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        AmesHousingDataset(tmp_path / "none.xlsx")
+
+
+def test_an_enormous_archive_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = excel(tmp_path / "own.xlsx")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("xl/worksheets/sheet2.xml", b" " * 60_000_000)
+    assert path.stat().st_size < 100_000
+    monkeypatch.setattr(openpyxl, "load_workbook", None)
+    with pytest.raises(InputError, match=r"own.xlsx: unpacks to 60,\d+,\d+ bytes; allowed: at most 50,000,000$"):
+        AmesHousingDataset(path)
+
+
+def test_an_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+    path = excel(tmp_path / "own.xlsx")
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    sheet = "xl/worksheets/sheet1.xml"
+    members[sheet] = members[sheet].replace(b"</sheetData>", b" " * 60_000_000 + b"</sheetData>")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    size = len(members[sheet]).to_bytes(4, "little")
+    path.write_bytes(path.read_bytes().replace(size, (5000).to_bytes(4, "little")))
+    with pytest.raises(InputError, match="not an Excel file that can be read"):
+        AmesHousingDataset(path)
+
+
+def test_a_lone_cell_in_the_last_row_is_found_without_filling_the_memory(tmp_path: Path) -> None:
+    path = excel(tmp_path / "own.xlsx", cell("XFD1048576", 1))
+    with pytest.raises(InputError, match=r"row 7, column A \(Lot Area\): is empty"):
+        AmesHousingDataset(path)
+
+
+@given(data=st.data(), n=st.integers(3, 60), seed=st.integers(0, 2**63 - 1))
+def test_a_split_holds_every_house_once(dataset: AmesHousingDataset, data: st.DataObject, n: int, seed: int) -> None:
+    validation_size = data.draw(st.integers(1, n - 2))
+    test_size = data.draw(st.integers(1, n - validation_size - 1))
+    parts = split(dataset[:n], validation_size, test_size, seed)
+    assert [len(part) for part in parts] == [n - validation_size - test_size, validation_size, test_size]
+    assert sorted(torch.cat(parts).tolist()) == list(range(n))
+    assert all(map(torch.equal, parts, split(dataset[:n], validation_size, test_size, seed)))
+
+
+def test_inputs_and_targets_are_standardised_on_the_training_part(dataset: AmesHousingDataset) -> None:
+    parts = split(dataset, 400, 600, 0)
+    training, validation, test = standardise(dataset, parts[0], parts)
+    scaler = StandardScaler().fit(dataset.features[parts[0]])
+    for houses, part in zip((training, validation, test), parts, strict=True):
+        np.testing.assert_allclose(houses.inputs(), scaler.transform(dataset.features[part]), atol=1e-5)
+        torch.testing.assert_close(houses.dollars(houses.targets()), dataset.prices[part])
+    assert training.targets().mean().item() == pytest.approx(0, abs=1e-5)
+    assert training.targets().std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    assert abs(test.inputs().mean().item()) > 1e-3  # its own mean would be 0
+
+
+def test_a_feature_that_does_not_vary_becomes_zero(tmp_path: Path) -> None:
+    def same_year(sheet: Worksheet) -> None:
+        for row in range(2, 7):
+            sheet.cell(row, 4, 1915)
+
+    own = AmesHousingDataset(excel(tmp_path / "own.xlsx", same_year))
+    (houses,) = standardise(own, torch.arange(5), [torch.arange(5)])
+    assert houses.inputs()[:, 3].tolist() == [0] * 5
+    assert houses.inputs().isfinite().all()
+
+
+def test_houses_come_back_from_their_file(dataset: AmesHousingDataset, tmp_path: Path) -> None:
+    (houses,) = standardise(dataset, torch.arange(50), [torch.arange(50, 70)])
+    save(houses, tmp_path / "houses")
+    assert all(map(torch.equal, load(tmp_path / "houses"), houses))

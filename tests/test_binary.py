@@ -1,0 +1,145 @@
+"""The binary network on the real houses, and for each fault of the lecture's listing, that it matters."""
+
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from conftest import ROOT
+from mlp.ames import AmesHousingDataset, batches, split, standardise
+from mlp.binary import BinaryShallowNeuralNet, binary_accuracy, l1_norm, penalised_loss, xavier_uniform
+from mlp.training import Settings, fit
+
+SETTINGS = Settings(epochs=5, batch_size=64, learning_rate=0.01)
+Examples = tuple[Tensor, Tensor]
+
+
+@pytest.fixture(scope="module")
+def examples() -> tuple[Examples, Examples]:
+    """Training and test houses: inputs, and whether a house is dearer than the training part's median."""
+    dataset = AmesHousingDataset(ROOT / "data/ames/AmesHousing.xlsx")
+    parts = split(dataset, 400, 600, seed=0)
+    training, _, test = standardise(dataset, parts[0], parts)
+    median = training.prices.quantile(0.5)
+    return (
+        (training.inputs(), (training.prices > median).double()),
+        (test.inputs(), (test.prices > median).double()),
+    )
+
+
+def new(inputs: int = 16, hidden: int = 8, seed: int = 0) -> BinaryShallowNeuralNet:
+    network = BinaryShallowNeuralNet(inputs, hidden)
+    xavier_uniform(network, torch.Generator().manual_seed(seed))
+    return network
+
+
+def trained(
+    training: Examples, settings: Settings = SETTINGS, l1_penalty: float = 0.0, detached: bool = False
+) -> BinaryShallowNeuralNet:
+    """With `detached` the penalty is added as the lecture does, as a plain number."""
+
+    def detached_loss(network: BinaryShallowNeuralNet, x: Tensor, labels: Tensor) -> Tensor:
+        return nn.functional.binary_cross_entropy(network(x), labels) + l1_penalty * l1_norm(network).item()
+
+    loss = detached_loss if detached else partial(penalised_loss, l1_penalty=l1_penalty)
+    make_network = partial(BinaryShallowNeuralNet, 16, 8)
+    return fit(make_network, xavier_uniform, partial(batches, *training), loss, settings, 0, lambda *_: None)
+
+
+def weights(network: nn.Module) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+
+
+def test_it_is_two_linear_layers_with_sigmoids() -> None:
+    network = new(7, 5)
+    plain = nn.Sequential(nn.Linear(7, 5), nn.Sigmoid(), nn.Linear(5, 1), nn.Sigmoid()).double()
+    pairs = [(plain[0], network.weights1, network.biases1), (plain[2], network.weights2, network.biases2)]
+    for layer, weight, bias in pairs:
+        assert isinstance(layer, nn.Linear)
+        layer.weight.data, layer.bias.data = weight.data.T, torch.rand_like(bias)
+        bias.data = layer.bias.data
+    x = torch.randn(4, 7, dtype=torch.float64)
+    torch.testing.assert_close(network(x), plain(x).squeeze(1))
+
+
+def test_its_parameters_are_its_own_in_float64() -> None:
+    parameters = dict(new(16, 8).named_parameters())
+    shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
+    assert shapes == {"weights1": (16, 8), "biases1": (8,), "weights2": (8, 1), "biases2": (1,)}
+    assert {parameter.dtype for parameter in parameters.values()} == {torch.float64}
+
+
+def test_first_weights_are_xavier_uniform() -> None:
+    network, torchs = new(200, 300), torch.empty(200, 300, dtype=torch.float64)
+    nn.init.xavier_uniform_(torchs, generator=torch.Generator().manual_seed(0))
+    assert network.weights1.abs().max().item() == pytest.approx(torchs.abs().max().item(), rel=1e-3)
+    assert network.weights1.std().item() == pytest.approx(torchs.std().item(), rel=0.02)
+    assert network.biases1.abs().sum() == network.biases2.abs().sum() == 0
+
+
+def test_the_loss_is_torchs_binary_cross_entropy_plus_the_penalty() -> None:
+    network = new()
+    x, labels = torch.randn(9, 16, dtype=torch.float64), torch.arange(9).double() % 2
+    norm = nn.functional.l1_loss(network.weights1, torch.zeros(16, 8), reduction="sum") + network.weights2.norm(p=1)
+    expected = nn.BCELoss()(network(x), labels) + 0.25 * norm
+    torch.testing.assert_close(penalised_loss(network, x, labels, 0.25), expected)
+
+
+def test_accuracy_counts_right_answers() -> None:
+    probabilities = torch.tensor([0.9, 0.6, 0.5, 0.2])
+    assert binary_accuracy(probabilities, torch.tensor([1.0, 0.0, 0.0, 0.0])) == 0.75
+
+
+def test_it_tells_dear_houses_from_cheap_ones(examples: tuple[Examples, Examples]) -> None:
+    training, (inputs, labels) = examples
+    assert 0.4 < labels.mean() < 0.6
+    assert binary_accuracy(trained(training)(inputs), labels) > 0.87
+
+
+def test_the_penalty_shrinks_the_weights_because_it_is_in_the_gradient(examples: tuple[Examples, Examples]) -> None:
+    """`.item()` takes it out: the lecture's penalty, however large, gives the very weights of none."""
+    training, _ = examples
+    none = trained(training)
+    norms = [l1_norm(trained(training, l1_penalty=penalty)).item() for penalty in (0.001, 0.01, 0.1)]
+    assert [l1_norm(none).item(), *norms] == sorted([l1_norm(none).item(), *norms], reverse=True)
+    assert norms[-1] < l1_norm(none).item() / 10
+    assert torch.equal(weights(trained(training, l1_penalty=0.1, detached=True)), weights(none))
+
+
+def test_modes_can_be_set_because_train_is_torchs_own(examples: tuple[Examples, Examples]) -> None:
+    """A method `train` that takes data hides it, and `eval()` calls it with a mode."""
+
+    class Hiding(BinaryShallowNeuralNet):
+        def train(self, x: Tensor, labels: Tensor) -> None:  # type: ignore[override]
+            raise NotImplementedError
+
+    assert BinaryShallowNeuralNet.train is nn.Module.train
+    assert not new().eval().training
+    assert not trained(examples[0]).training
+    with pytest.raises(TypeError):
+        Hiding(16, 8).eval()
+
+
+def test_a_learning_rate_of_1_is_worse(examples: tuple[Examples, Examples]) -> None:
+    training, (inputs, labels) = examples
+    ours, lectures = (trained(training, SETTINGS._replace(learning_rate=rate)) for rate in (0.01, 1.0))
+    losses = [nn.BCELoss()(network(inputs), labels).item() for network in (ours, lectures)]
+    assert losses[1] > 1.15 * losses[0]
+
+
+def test_one_step_is_enough(examples: tuple[Examples, Examples]) -> None:
+    """The lecture divides by a twentieth of the number of iterations, in whole numbers: below 20 by zero."""
+    (inputs, labels), _ = examples
+    for steps in (1, 19):
+        assert weights(trained((inputs[:64], labels[:64]), SETTINGS._replace(epochs=steps))).isfinite().all()
+
+
+def test_betas_can_be_set(examples: tuple[Examples, Examples]) -> None:
+    """Adam's first step is the learning rate's whatever they are, the second is not."""
+    same = []
+    for steps in (1, 2):
+        settings = SETTINGS._replace(epochs=steps, batch_size=10_000)
+        networks = [trained(examples[0], settings._replace(betas=betas)) for betas in ((0.9, 0.999), (0.5, 0.9))]
+        same.append(torch.equal(*map(weights, networks)))
+    assert same == [True, False]

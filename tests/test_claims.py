@@ -1,0 +1,48 @@
+"""Verdicts on claims, beside scipy and by simulation."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from mlp.claims import FAILED, HELD, OPEN, mean, one_more_run, verdict_on_number, verdict_on_order
+
+RUNS = st.lists(st.floats(0, 1), min_size=2, max_size=10)
+
+
+@given(RUNS.flatmap(lambda a: st.tuples(st.just(a), st.lists(st.floats(0, 1), min_size=len(a), max_size=len(a)))))
+def test_the_order_of_means_is_that_of_a_paired_t_test(runs: tuple[list[float], list[float]]) -> None:
+    a, b = runs
+    differences = np.subtract(a, b)
+    if differences.std() < 1e-9:
+        return  # scipy gives no interval where nothing varies
+    expected = stats.ttest_rel(a, b).confidence_interval(0.95)
+    assert mean(differences.tolist()) == pytest.approx((expected.low, expected.high))
+    assert verdict_on_order(a, b) == (HELD if expected.low > 0 else FAILED if expected.high < 0 else OPEN)
+
+
+def test_one_more_run_falls_into_its_range_95_times_of_100() -> None:
+    random = np.random.default_rng(0)
+    hits = 0
+    for runs in random.normal(0.97, 0.002, (4000, 6)):
+        hits += verdict_on_number(runs[5], runs[:5].tolist()) == HELD
+    assert hits / 4000 == pytest.approx(0.95, abs=0.015)
+
+
+@given(RUNS)
+def test_one_more_run_spreads_more_than_the_mean(runs: list[float]) -> None:
+    (low, high), (inner_low, inner_high) = one_more_run(runs), mean(runs)
+    assert low <= inner_low <= inner_high <= high
+
+
+def test_a_single_run_tells_nothing() -> None:
+    assert verdict_on_number(0.97, [0.5]) == OPEN
+    assert verdict_on_order([0.97], [0.5]) == OPEN
+
+
+def test_runs_that_do_not_vary_tell_all() -> None:
+    assert verdict_on_number(0.5, [0.5, 0.5]) == HELD
+    assert verdict_on_number(0.6, [0.5, 0.5]) == FAILED
+    assert verdict_on_order([0.5, 0.6], [0.25, 0.35]) == HELD
+    assert verdict_on_order([0.5, 0.5], [0.5, 0.5]) == OPEN
