@@ -16,9 +16,13 @@ class Interval(NamedTuple):
     high: float
 
 
-def one_more_run(values: Sequence[float]) -> Interval:
-    """Where one more run falls with a probability of 95 %: mean ± t s sqrt(1 + 1/n), of normally distributed runs."""
-    return _interval(values, math.sqrt(1 + 1 / len(values)))
+def one_more_run(values: Sequence[float], at_once: int = 1) -> Interval:
+    """Where one more run falls with a probability of 95 %: mean ± t s sqrt(1 + 1/n), of normally distributed runs.
+
+    Where a run has several numbers that are judged `at_once`, the range is so wide that all fall into theirs with
+    that probability (Bonferroni).
+    """
+    return _interval(values, math.sqrt(1 + 1 / len(values)), at_once)
 
 
 def mean(values: Sequence[float]) -> Interval:
@@ -26,18 +30,19 @@ def mean(values: Sequence[float]) -> Interval:
     return _interval(values, math.sqrt(1 / len(values)))
 
 
-def _interval(values: Sequence[float], factor: float) -> Interval:
+def _interval(values: Sequence[float], factor: float, at_once: int = 1) -> Interval:
     if len(values) < 2:  # says nothing about its spread
         return Interval(-math.inf, math.inf)
-    half = float(stdtrit(len(values) - 1, (1 + CONFIDENCE) / 2)) * statistics.stdev(values) * factor
+    quantile = float(stdtrit(len(values) - 1, 1 - (1 - CONFIDENCE) / 2 / at_once))
+    half = quantile * statistics.stdev(values) * factor
     return Interval(statistics.mean(values) - half, statistics.mean(values) + half)
 
 
-def verdict_on_number(claimed: float, values: Sequence[float]) -> str:
+def verdict_on_number(claimed: float, values: Sequence[float], at_once: int = 1) -> str:
     """Whether the number of a single run could be one of ours. With one seed of ours it cannot be told."""
     if len(values) < 2:
         return OPEN
-    low, high = one_more_run(values)
+    low, high = one_more_run(values, at_once)
     return HELD if low <= claimed <= high else FAILED
 
 

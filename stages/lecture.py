@@ -69,7 +69,7 @@ def main(params: Params) -> None:
     folder = Path("plots/learning_rates")
     curves, rates = pd.read_csv(folder / "first_epoch.csv"), pd.read_csv(folder / "accuracy.csv")
     shallow, deep = (networks.accuracy[networks.network == name].tolist() for name in ("shallow", "deep"))
-    overfitting = about_overfitting(curves, rates)
+    overfitting, what_follows = about_overfitting(curves, rates)
     agrees = verdict_on_number(SHALLOW_ALONE, shallow) == HELD
     other_settings = f"; {SHALLOW_ALONE} lies in it, so the lecture's two runs hardly had the same settings" * agrees
     claims = [
@@ -94,7 +94,7 @@ def main(params: Params) -> None:
         claims=table(["claim", "lecture", "here", "verdict", "why"], claims),
         shallow=f"{first.hidden} hidden units, {settings(first.epochs, first.batch_size, first.learning_rate)}",
         deep=f"{params.hidden} hidden units, {settings(second.epochs, second.batch_size, second.learning_rate)}",
-        overfitting=overfitting.reason,
+        overfitting=what_follows,
         sizes=table(["hidden layers", "parameters", "validation accuracy", "test accuracy"], size_rows(sizes)),
         size_settings=settings(third.epochs, third.batch_size, third.learning_rate),
     )
@@ -119,14 +119,14 @@ def about_number(claim: str, claimed: float, ours: list[float], differs: str = "
 def about_curve(rate: float, curve: pd.DataFrame) -> Claim:
     """All printed losses of the first epoch at once: held if each fits, of the steps that there are."""
     losses = {step: curve.training_loss[curve.step == step].tolist() for step in CURVE if step in curve.step.tolist()}
-    verdicts = [verdict_on_number(CURVE[step], ours) for step, ours in losses.items()]
+    verdicts = [verdict_on_number(CURVE[step], ours, at_once=len(losses)) for step, ours in losses.items()]
     verdict = next((each for each in (FAILED, OPEN) if each in verdicts), HELD if verdicts else OPEN)
     return Claim(
         f"Losses of the deep network's first epoch, at learning rate {rate:g}",
         " ".join(f"{CURVE[step]:.4f}" for step in losses),
         " ".join(f"{statistics.mean(ours):.4f}" for ours in losses.values()),
         verdict,
-        f"{verdicts.count(HELD)} of {len(verdicts)} fall where 95 % of single runs do",
+        f"{verdicts.count(HELD)} of {len(verdicts)} fall where ours do, in 95 % of runs all at once",
     )
 
 
@@ -142,11 +142,11 @@ def about_order(shallow: list[float], deep: list[float]) -> Claim:
     )
 
 
-def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> Claim:
-    """A network overfits if it is better on training images than on others.
+def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> tuple[Claim, str]:
+    """The claim, and what follows from the curves.
 
-    It does not if another learning rate makes it better on test images than it is on its own training images: then
-    it is trained too little.
+    A network overfits if it is better on training images than on others. It does not if another learning rate makes
+    it better on test images than it is on its own training images: then it is trained too little.
     """
     means = curves[curves.step.isin(list(CURVE))].groupby(["learning_rate", "step"]).training_loss.mean().unstack()
     distances = means.sub(pd.Series(CURVE)).pow(2).mean(axis=1)
@@ -155,20 +155,20 @@ def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> Claim:
     its, others = (rates[rates.learning_rate == rate] for rate in (nearest, best))
     training, test, most = its.training_accuracy.tolist(), its.test_accuracy.tolist(), others.test_accuracy.tolist()
     verdict = verdict_on_order(training, test)
-    reason = (
-        f"At learning rate {nearest:g}, which comes nearest to the lecture's curve, training accuracy is "
-        f"{statistics.mean(training):.4f} and test accuracy {statistics.mean(test):.4f}"
+    text = (
+        f"Learning rate {nearest:g} comes nearest to the lecture's curve. After the last epoch it gives a training "
+        f"accuracy of {statistics.mean(training):.4f} and a test accuracy of {statistics.mean(test):.4f}."
     )
     if verdict_on_order(most, training) == HELD:
         verdict = FAILED
-        reason += (
-            f"; learning rate {best:g} gives {statistics.mean(most):.4f} on the test images. So the network of the "
-            "lecture's curve does not overfit: even on the images that it trained on it stays below that, it is "
-            "trained too little."
+        text += (
+            f" Learning rate {best:g} gives {statistics.mean(most):.4f} on the test images.\nSo the network of the "
+            "lecture's curve does not overfit: even on the images that it trained on it stays below that.\n"
+            "It is trained too little."
         )
     gap = [a - b for a, b in zip(training, test, strict=True)]
     claim = "The deep network is overfitting: training accuracy above test accuracy"
-    return Claim(claim, f"test accuracy {DEEP:.4f}", f"by {spread(gap)}", verdict, reason)
+    return Claim(claim, f"test accuracy {DEEP:.4f}", f"by {spread(gap)}", verdict, "what follows from the curves"), text
 
 
 def about_smallest(sizes: pd.DataFrame) -> Claim:

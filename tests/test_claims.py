@@ -30,6 +30,14 @@ def test_one_more_run_falls_into_its_range_95_times_of_100() -> None:
     assert hits / 4000 == pytest.approx(0.95, abs=0.015)
 
 
+def test_nine_numbers_of_one_more_run_all_fall_into_theirs_at_least_95_times_of_100() -> None:
+    random = np.random.default_rng(0)
+    hits = 0
+    for runs in random.normal(0.0, 1.0, (1000, 9, 6)):
+        hits += all(verdict_on_number(of[5], of[:5].tolist(), at_once=9) == HELD for of in runs)
+    assert hits / 1000 > 0.94
+
+
 @given(RUNS)
 def test_one_more_run_spreads_more_than_the_mean(runs: list[float]) -> None:
     (low, high), (inner_low, inner_high) = one_more_run(runs), mean(runs)

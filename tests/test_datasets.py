@@ -2,6 +2,7 @@
 
 import struct
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from torchvision import transforms
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from mlp.datasets import LabelledImages, batches, load, pixel_statistics, read_idx, save, stratified_split
+from mlp.datasets import CLASS_NAMES, LabelledImages, batches, load, pixel_statistics, read_idx, save, stratified_split
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +28,25 @@ def test_idx_files_read_as_torchvision_reads_them(mnist_raw: Path) -> None:
         images, labels = mnist_raw / f"{part}-images-idx3-ubyte", mnist_raw / f"{part}-labels-idx1-ubyte"
         assert torch.equal(read_idx(images), read_image_file(str(images)))
         assert torch.equal(read_idx(labels).long(), read_label_file(str(labels)))
+
+
+def test_fashion_mnist_is_60000_images_of_28_by_28_and_sample_894_is_a_bag(raw: Callable[[str], Path]) -> None:
+    labels = read_idx(raw("fashion_mnist") / "train-labels-idx1-ubyte").long()
+    assert read_idx(raw("fashion_mnist") / "train-images-idx3-ubyte").shape == (60_000, 28, 28)
+    assert CLASS_NAMES["fashion_mnist"][int(labels[894])] == "Bag"
+    assert labels.bincount().tolist() == [6000] * 10
+
+
+def test_class_names_are_the_lectures() -> None:
+    assert ", ".join(CLASS_NAMES["fashion_mnist"]) == (
+        "T-Shirt, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle Boot"
+    )
+    assert CLASS_NAMES["mnist"] == [str(digit) for digit in range(10)]
+
+
+@pytest.mark.parametrize(("batch_size", "steps"), [(64, 938), (256, 235)])
+def test_an_epoch_of_60000_images_has_the_lectures_steps(mnist: LabelledImages, batch_size: int, steps: int) -> None:
+    assert sum(1 for _ in batches(mnist, batch_size)) == steps
 
 
 @given(arrays(np.uint8, array_shapes(max_dims=4)))

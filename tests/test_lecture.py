@@ -111,10 +111,10 @@ def test_a_network_overfits_if_it_is_better_on_its_training_images_and_could_not
     nearest: tuple[float, float], other: tuple[float, float], verdict: str
 ) -> None:
     curves = pd.concat([curve(0.1, 0.0), curve(0.2, 1.0)])
-    claim = about_overfitting(curves, accuracies({0.1: nearest, 0.2: other}))
+    claim, text = about_overfitting(curves, accuracies({0.1: nearest, 0.2: other}))
     assert claim.verdict == verdict
-    assert claim.reason.startswith("At learning rate 0.1")
-    assert ("trained too little" in claim.reason) == (verdict == FAILED)
+    assert text.startswith("Learning rate 0.1")
+    assert ("trained too little" in text) == (verdict == FAILED)
 
 
 @pytest.mark.parametrize(("smallest", "verdict"), [(0.98, HELD), (0.94, FAILED), (0.97, OPEN)])
