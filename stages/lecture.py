@@ -65,7 +65,7 @@ class Claim(NamedTuple):
 
 
 def main(params: Params) -> None:
-    networks, sizes = pd.read_csv("metrics/networks.csv"), pd.read_csv("metrics/sizes.csv")
+    networks, sizes = pd.read_csv("metrics/networks.csv"), pd.read_csv("metrics/sizes.csv", dtype={"hidden": str})
     folder = Path("plots/learning_rates")
     curves, rates = pd.read_csv(folder / "first_epoch.csv"), pd.read_csv(folder / "accuracy.csv")
     shallow, deep = (networks.accuracy[networks.network == name].tolist() for name in ("shallow", "deep"))

@@ -1,4 +1,4 @@
-"""What both training stages of the images do: one network for each seed."""
+"""Training on the images: one network, and one for each seed."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +21,13 @@ def train_seeds(name: str, make_network: Callable[[], Network], settings: Settin
 
 
 def _train_seed(make_network: Callable[[], Network], settings: Settings, seed: int, output: Path) -> list[Epoch]:
+    network, curve = train_network(make_network, settings, seed)
+    artifacts.save(network, output)
+    return curve
+
+
+def train_network(make_network: Callable[[], Network], settings: Settings, seed: int) -> tuple[Network, list[Epoch]]:
+    """Trains on the training images, as a job of `run_jobs`, and gives the network's learning curve too."""
     training = datasets.load(Path("data/processed/train.safetensors"))
     validation = datasets.load(Path("data/processed/validation.safetensors"))
     curve: list[Epoch] = []
@@ -29,5 +36,4 @@ def _train_seed(make_network: Callable[[], Network], settings: Settings, seed: i
         curve.append(epoch)
         epoch_done()
 
-    artifacts.save(train(make_network, training, validation, settings, seed, on_epoch), output)
-    return curve
+    return train(make_network, training, validation, settings, seed, on_epoch), curve
