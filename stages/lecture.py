@@ -80,7 +80,7 @@ def main(params: Params) -> None:
             about_number(f"The same at learning rate {rate:g}, on all training images", DEEP, of.test_accuracy.tolist())
             for rate, of in by_rate(rates)
         ),
-        *(about_curve(rate, of) for rate, of in by_rate(curves)),
+        *(about_curve(rate, curves[curves.learning_rate == rate]) for rate, _ in by_rate(rates)),
         about_order(shallow, deep),
         overfitting,
         about_smallest(sizes),
@@ -112,7 +112,7 @@ def by_rate(table: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
 def about_number(claim: str, claimed: float, ours: list[float], differs: str = "") -> Claim:
     verdict = verdict_on_number(claimed, ours)
     low, high = one_more_run(ours)
-    reason = f"95 % of single runs: {low:.4f} to {high:.4f}"
+    reason = f"95 % of single runs: {low:.4f} to {high:.4f}" if len(ours) > 1 else "one seed has no spread"
     return Claim(claim, f"{claimed:.4f}", spread(ours), verdict, reason + differs * (verdict == FAILED))
 
 
