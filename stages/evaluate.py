@@ -24,7 +24,8 @@ def main(params: Params) -> None:
             logits = predict(network, test)
             matrices.append(confusion(logits, test.labels))
             loss = cross_entropy(logits, test.labels).item()
-            rows.append((name, parameter_count(network), _seed(path), accuracy(logits, test.labels), loss))
+            seed = int(path.stem.removeprefix("seed-"))
+            rows.append((name, parameter_count(network), seed, accuracy(logits, test.labels), loss))
         per_network += rows
         metrics[name] = {"accuracy": summary([row[3] for row in rows])}
         print(f"{name}: {json.dumps(metrics[name])}")
@@ -39,10 +40,6 @@ def main(params: Params) -> None:
     write_csv(Path("metrics/accuracy_per_class.csv"), ["network", "class", "accuracy"], per_class)
     with whole(Path("metrics/evaluation.json")) as file:
         file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-
-
-def _seed(path: Path) -> int:
-    return int(path.stem.removeprefix("seed-"))
 
 
 if __name__ == "__main__":
