@@ -1,6 +1,7 @@
 """The stages of the pipeline. Each reads params.yaml, calls mlp, and writes whole outputs."""
 
 import csv
+import io
 import os
 import shutil
 import sys
@@ -47,12 +48,18 @@ def whole(output: Path) -> Iterator[Path]:
 
 
 def write_csv(output: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Writes a table whole, with the same bytes on every system: fractions have six decimals at most."""
-    rounded = ([round(cell, 6) if isinstance(cell, float) else cell for cell in row] for row in rows)
-    with whole(output) as path, path.open("w", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rounded)
+    """Writes a table whole."""
+    with whole(output) as path:
+        path.write_text(csv_text(header, rows), newline="\n")
+
+
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as text that is the same on every system: fractions have six decimals at most."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([round(cell, 6) if isinstance(cell, float) else cell for cell in row] for row in rows)
+    return text.getvalue()
 
 
 def _remove(path: Path) -> None:

@@ -15,7 +15,7 @@ from mlp.evaluation import accuracy, predict
 from mlp.models import DeepNeuralNet, Network, initialise
 from mlp.params import Params
 from mlp.training import Settings, fit
-from stages import run, whole, write_csv
+from stages import csv_text, run, whole
 from stages.parallel import epoch_done, run_jobs
 
 STRIDE = 25  # the lecture prints the loss of every 25th step
@@ -34,24 +34,26 @@ def main(params: Params) -> None:
         for rate in group.learning_rates
         for seed in params.seeds
     ]
-    results = run_jobs("compare_learning_rates", _train, jobs, group.epochs)
-    curves = [
-        (settings.learning_rate, seed, number * STRIDE, loss)
-        for (_, settings, seed), result in zip(jobs, results, strict=True)
-        for number, loss in enumerate(result.losses, start=1)
-    ]
-    write_csv(Path("plots/learning_rates/first_epoch.csv"), ["learning_rate", "seed", "step", "training_loss"], curves)
-    accuracies = [
-        (settings.learning_rate, seed, result.training_accuracy, result.test_accuracy)
-        for (_, settings, seed), result in zip(jobs, results, strict=True)
-    ]
-    header = ["learning_rate", "seed", "training_accuracy", "test_accuracy"]
-    write_csv(Path("plots/learning_rates/accuracy.csv"), header, accuracies)
-    everything = _load()
-    mean, std = pixel_statistics(everything.images)
-    steps = {size: sum(1 for _ in batches(everything, size)) for size in (64, 256)}
-    with whole(Path("plots/learning_rates/images.json")) as file:
-        file.write_text(json.dumps({"mean": round(mean.item(), 6), "std": round(std.item(), 6), "steps": steps}) + "\n")
+    with whole(Path("plots/learning_rates")) as folder:
+        folder.mkdir()
+        results = run_jobs("compare_learning_rates", _train, jobs, group.epochs)
+        curves = [
+            (settings.learning_rate, seed, number * STRIDE, loss)
+            for (_, settings, seed), result in zip(jobs, results, strict=True)
+            for number, loss in enumerate(result.losses, start=1)
+        ]
+        header = ["learning_rate", "seed", "step", "training_loss"]
+        (folder / "first_epoch.csv").write_text(csv_text(header, curves))
+        accuracies = [
+            (settings.learning_rate, seed, result.training_accuracy, result.test_accuracy)
+            for (_, settings, seed), result in zip(jobs, results, strict=True)
+        ]
+        header = ["learning_rate", "seed", "training_accuracy", "test_accuracy"]
+        (folder / "accuracy.csv").write_text(csv_text(header, accuracies))
+        everything = _load()
+        mean, std = (round(each.item(), 6) for each in pixel_statistics(everything.images))
+        steps = {size: sum(1 for _ in batches(everything, size)) for size in (64, 256)}
+        (folder / "images.json").write_text(json.dumps({"mean": mean, "std": std, "steps": steps}) + "\n")
 
 
 def _load() -> LabelledImages:

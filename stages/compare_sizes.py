@@ -12,8 +12,8 @@ from mlp.datasets import CLASSES, PIXELS
 from mlp.evaluation import accuracy, parameter_count, predict, summary
 from mlp.models import DeepNeuralNet
 from mlp.params import Params
-from mlp.training import Settings
-from stages import run, whole, write_csv
+from mlp.training import Epoch, Settings
+from stages import csv_text, run, whole, write_csv
 from stages.parallel import run_jobs
 from stages.train import train_network
 
@@ -24,8 +24,16 @@ def main(params: Params) -> None:
     settings = Settings(group.epochs, group.batch_size, group.learning_rate)
     runs = [(hidden, seed) for hidden in group.architectures for seed in params.seeds]
     jobs = [(partial(DeepNeuralNet, PIXELS, hidden, CLASSES), settings, seed) for hidden, seed in runs]
-    trained = run_jobs("compare_sizes", train_network, jobs, settings.epochs)
     names = ["-".join(map(str, hidden)) for hidden, _ in runs]
+    with whole(Path("plots/sizes")) as folder:
+        folder.mkdir()
+        trained = run_jobs("compare_sizes", train_network, jobs, settings.epochs)
+        points = [
+            (name, seed, *point)
+            for name, (_, seed), (_, curve) in zip(names, runs, trained, strict=True)
+            for point in curve
+        ]
+        (folder / "curves.csv").write_text(csv_text(["hidden", "seed", *Epoch._fields], points))
     scores = [curve[-1].validation_accuracy for _, curve in trained]  # None without validation images
     validation: dict[str, list[float]] = {}
     for name, score in zip(names, scores, strict=True):

@@ -23,10 +23,10 @@ def main(params: Params) -> None:
     group = params.train_binary
     settings = Settings(group.epochs, group.batch_size, group.learning_rate, (group.betas[0], group.betas[1]))
     jobs = [(group.hidden, settings, penalty, seed) for penalty in group.l1_penalties for seed in params.seeds]
-    networks = run_jobs("train_binary", _train, jobs, group.epochs)
     validation_losses: dict[float, list[float]] = {}
     with whole(Path("models/binary")) as folder:
         folder.mkdir()
+        networks = run_jobs("train_binary", _train, jobs, group.epochs)
         for (_, _, penalty, seed), network in zip(jobs, networks, strict=True):
             artifacts.save(network, folder / f"l1-{penalty}-seed-{seed}.safetensors")
             validation_losses.setdefault(penalty, []).append(_scores(network, "validation")[0])

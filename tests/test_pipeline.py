@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ import yaml
 from safetensors import safe_open
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
-from stages import whole
+from stages import csv_text, whole
 
 IMAGES = [
     "download",
@@ -222,6 +223,17 @@ def test_a_run_that_starts_takes_away_what_a_killed_one_left(tmp_path: Path) -> 
         folder.mkdir()
         assert not (tmp_path / ".models.1").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
+
+
+def test_a_run_whose_folder_the_next_one_took_away_cannot_finish(tmp_path: Path) -> None:
+    def outlive(folder: Path) -> None:
+        folder.mkdir()
+        shutil.rmtree(folder)
+        (folder / "table.csv").write_text(csv_text(["step"], [[1]]))
+
+    with pytest.raises(FileNotFoundError), whole(tmp_path / "plots") as folder:
+        outlive(folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_run_that_fails_leaves_the_old_output(tmp_path: Path) -> None:
