@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 import os
 import shutil
 import sys
@@ -51,6 +52,12 @@ def write_csv(output: Path, header: Sequence[str], rows: Iterable[Sequence[objec
     """Writes a table whole."""
     with whole(output) as path:
         path.write_text(csv_text(header, rows), newline="\n")
+
+
+def write_json(output: Path, content: object) -> None:
+    """Writes metrics whole. Raises ValueError for a NaN or an infinity, which JSON does not have."""
+    with whole(output) as path:
+        path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

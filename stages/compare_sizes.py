@@ -1,6 +1,5 @@
 """Trains deep networks of several sizes, chooses one on the validation images, then tests them all."""
 
-import json
 import statistics
 from functools import partial
 from pathlib import Path
@@ -13,7 +12,7 @@ from mlp.evaluation import accuracy, parameter_count, predict, summary
 from mlp.models import DeepNeuralNet
 from mlp.params import Params
 from mlp.training import Epoch, Settings
-from stages import csv_text, run, whole, write_csv
+from stages import csv_text, run, whole, write_csv, write_json
 from stages.parallel import run_jobs
 from stages.train import train_network
 
@@ -49,8 +48,7 @@ def main(params: Params) -> None:
     header = ["hidden", "parameters", "seed", "validation_accuracy", "test_accuracy"]
     write_csv(Path("metrics/sizes.csv"), header, rows)
     metrics = {"hidden": chosen, "deep": {"accuracy": summary([row[-1] for row in rows if row[0] == chosen])}}
-    with whole(Path("metrics/sizes.json")) as file:
-        file.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(Path("metrics/sizes.json"), metrics)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from mlp import artifacts, datasets
 from mlp.evaluation import accuracy, confusion, parameter_count, predict, summary
 from mlp.params import Params
-from stages import run, whole, write_csv
+from stages import run, write_csv, write_json
 
 
 def main(params: Params) -> None:
@@ -38,8 +38,7 @@ def main(params: Params) -> None:
         per_class += [(name, actual, share) for actual, predicted, share in shares if actual == predicted]
     write_csv(Path("metrics/networks.csv"), ["network", "parameters", "seed", "accuracy", "loss"], per_network)
     write_csv(Path("metrics/accuracy_per_class.csv"), ["network", "class", "accuracy"], per_class)
-    with whole(Path("metrics/evaluation.json")) as file:
-        file.write_text(json.dumps(metrics, indent=2, allow_nan=False) + "\n")
+    write_json(Path("metrics/evaluation.json"), metrics)
 
 
 if __name__ == "__main__":

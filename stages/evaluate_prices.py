@@ -1,6 +1,5 @@
 """Measures the networks on house prices, beside ridge regression and the median of the training prices."""
 
-import json
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from mlp import ames, artifacts
 from mlp.ames import Houses
 from mlp.errors import InputError
 from mlp.params import Params
-from stages import run, whole, write_csv
+from stages import run, write_csv, write_json
 
 
 def main(params: Params) -> None:
@@ -42,8 +41,7 @@ def main(params: Params) -> None:
         if (houses, part) == ("without_large", "test"):
             rmsle.setdefault(model, []).append(error)
     metrics = {model: {"rmsle": round(statistics.mean(errors), 6)} for model, errors in rmsle.items()}
-    with whole(Path("metrics/prices.json")) as file:
-        file.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(Path("metrics/prices.json"), metrics)
 
 
 def _ridge(training: Houses, validation: Houses, penalties: list[float]) -> Ridge:

@@ -1,6 +1,5 @@
 """Trains the binary network to tell houses dearer than the median, at several L1 penalties, and measures each."""
 
-import json
 import statistics
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,7 @@ from mlp.binary import BinaryShallowNeuralNet, binary_accuracy, l1_norm, penalis
 from mlp.evaluation import summary
 from mlp.params import Params
 from mlp.training import Settings, fit
-from stages import run, whole, write_csv
+from stages import run, whole, write_csv, write_json
 from stages.parallel import epoch_done, run_jobs
 
 
@@ -23,24 +22,24 @@ def main(params: Params) -> None:
     group = params.train_binary
     settings = Settings(group.epochs, group.batch_size, group.learning_rate, (group.betas[0], group.betas[1]))
     jobs = [(group.hidden, settings, penalty, seed) for penalty in group.l1_penalties for seed in params.seeds]
+    training, validation, test = (_examples(part) for part in ("train", "validation", "test"))
     validation_losses: dict[float, list[float]] = {}
     with whole(Path("models/binary")) as folder:
         folder.mkdir()
         networks = run_jobs("train_binary", _train, jobs, group.epochs)
         for (_, _, penalty, seed), network in zip(jobs, networks, strict=True):
             artifacts.save(network, folder / f"l1-{penalty}-seed-{seed}.safetensors")
-            validation_losses.setdefault(penalty, []).append(_scores(network, "validation")[0])
+            validation_losses.setdefault(penalty, []).append(_scores(network, *validation)[0])
     chosen = min(validation_losses, key=lambda penalty: statistics.mean(validation_losses[penalty]))
 
     rows = [
-        (penalty, seed, l1_norm(network).item(), *_scores(network, "train"), *_scores(network, "test"))
+        (penalty, seed, l1_norm(network).item(), *_scores(network, *training), *_scores(network, *test))
         for (_, _, penalty, seed), network in zip(jobs, networks, strict=True)
     ]
     header = ["l1_penalty", "seed", "l1_norm", "training_loss", "training_accuracy", "test_loss", "test_accuracy"]
     write_csv(Path("metrics/binary.csv"), header, rows)
     metrics = {"l1_penalty": chosen, "shallow": {"accuracy": summary([row[-1] for row in rows if row[0] == chosen])}}
-    with whole(Path("metrics/binary.json")) as file:
-        file.write_text(json.dumps(metrics, indent=2) + "\n")
+    write_json(Path("metrics/binary.json"), metrics)
 
 
 def _train(hidden: int, settings: Settings, l1_penalty: float, seed: int) -> BinaryShallowNeuralNet:
@@ -50,9 +49,8 @@ def _train(hidden: int, settings: Settings, l1_penalty: float, seed: int) -> Bin
     return fit(make_network, xavier_uniform, order, loss, settings, seed, lambda *_: epoch_done())
 
 
-def _scores(network: BinaryShallowNeuralNet, part: str) -> tuple[float, float]:
+def _scores(network: BinaryShallowNeuralNet, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
     """Mean binary cross-entropy in nats, without the penalty, and accuracy."""
-    inputs, labels = _examples(part)
     with torch.inference_mode():
         probabilities = network(inputs)
     return binary_cross_entropy(probabilities, labels).item(), binary_accuracy(probabilities, labels)
