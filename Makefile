@@ -1,8 +1,9 @@
-# Commands run in the folder's own environment, made from requirements.txt on first use.
+# Commands run in the folder's own environment, made from requirements.lock on first use.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
+LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: repro test bench readme
+.PHONY: repro test bench readme lock
 
 repro: .venv/installed
 	dvc repro
@@ -19,8 +20,11 @@ bench: .venv/installed
 readme: .venv/installed
 	python -m docs.readme
 
-.venv/installed: requirements.txt
+lock: .venv/installed
+	$(LOCK) requirements.txt --output-file requirements.lock
+
+.venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"$(PYTHON) is Python {v.major}.{v.minor}; needed: 3.11 or newer, as in: make repro PYTHON=python3.12")'
-	$(PYTHON) -m venv .venv
-	.venv/bin/python -m pip install -r requirements.txt
+	$(PYTHON) -m venv --clear .venv
+	.venv/bin/python -m pip install --require-hashes -r requirements.lock
 	touch $@

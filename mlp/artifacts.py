@@ -1,11 +1,11 @@
-"""Trained networks to and from safetensors files. A file rebuilds its own network."""
+"""Trained networks to and from safetensors files. A file says what made it and rebuilds its own network."""
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
@@ -16,27 +16,52 @@ from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
-def save(network: nn.Module, path: Path) -> None:
-    """Writes the weights in float32, with class and arguments of the network as metadata."""
+class Origin(BaseModel):
+    """What a file's metadata tell of its network."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    architecture: str  # the network's class
+    arguments: list[Any]  # of the class
+    summary: str  # the network as print shows it
+    dataset: str
+    seed: int
+    settings: dict[str, Any]  # of the training
+
+
+def save(network: nn.Module, path: Path, dataset: str, seed: int, settings: Mapping[str, Any]) -> None:
+    """Writes the weights in float32, with what made them as metadata."""
+    origin = Origin.model_validate(
+        {
+            "architecture": type(network).__name__,
+            "arguments": network.arguments,
+            "summary": str(network),
+            "dataset": dataset,
+            "seed": seed,
+            "settings": settings,
+        }
+    )
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
     # one key only: safetensors writes several in random order
-    save_file(weights, path, {"network": json.dumps([type(network).__name__, network.arguments])})
+    save_file(weights, path, {"network": origin.model_dump_json()})
 
 
 @overload
-def load(path: Path) -> Network: ...
+def load(path: Path, dataset: str) -> Network: ...
 @overload
-def load(path: Path, kinds: Sequence[type[AnyNetwork]]) -> AnyNetwork: ...
-def load(path: Path, kinds: Sequence[type[nn.Module]] = (ShallowNeuralNet, DeepNeuralNet)) -> nn.Module:
-    """Rebuilds a network of one of the `kinds` in float64 and eval mode.
+def load(path: Path, dataset: str, kinds: Sequence[type[AnyNetwork]]) -> AnyNetwork: ...
+def load(path: Path, dataset: str, kinds: Sequence[type[nn.Module]] = (ShallowNeuralNet, DeepNeuralNet)) -> nn.Module:
+    """Rebuilds a network of one of the `kinds`, trained on `dataset`, in float64 and eval mode.
 
-    Raises InputError where the file is not a network's, OSError where it cannot be read.
+    Raises InputError where the file is not such a network's, OSError where it cannot be read.
     """
     try:
         with safe_open(path, "pt") as file:
-            name, arguments = json.loads(file.metadata()["network"])
+            origin = Origin.model_validate_json(file.metadata()["network"])
+        if origin.dataset != dataset:
+            raise InputError(f"{path}: a network trained on {origin.dataset}; needed: one trained on {dataset}")
         with torch.device("meta"):
-            network = {kind.__name__: kind for kind in kinds}[name](*arguments)
+            network = {kind.__name__: kind for kind in kinds}[origin.architecture](*origin.arguments)
         network.load_state_dict(load_file(path), assign=True)
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -133,11 +133,11 @@ def adam_step(parameters: list[Tensor], learning_rate: float, betas: tuple[float
 
 
 def round_weights(network: nn.Module) -> None:
-    """Rounds every weight to a multiple of 2^-20, exact in float32 below 16.
+    """Rounds every weight to a multiple of 2^-14, exact in float32 below 1024.
 
     In float64, thread counts and instruction sets move a weight by some 1e-14 at most. The rounding
     takes that away, so that stored networks are the same bytes on any x86-64 processor.
     """
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.copy_((parameter * 2**20).round() / 2**20)
+            parameter.copy_((parameter * 2**14).round() / 2**14)

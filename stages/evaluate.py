@@ -20,7 +20,7 @@ def main(params: Params) -> None:
     for name in ("shallow", "deep"):
         matrices, rows = [], []
         for path in sorted(Path("models", name).iterdir()):
-            network = artifacts.load(path)
+            network = artifacts.load(path, params.dataset)
             logits = predict(network, test)
             matrices.append(confusion(logits, test.labels))
             loss = cross_entropy(logits, test.labels).item()

@@ -55,7 +55,8 @@ def _networks(folder: Path, data: Houses) -> Iterator[tuple[str, str, Tensor]]:
     for kind in ("shallow", "deep"):
         for path in sorted((folder / kind).iterdir()):
             with torch.inference_mode():
-                outputs = artifacts.load(path)(data.inputs()).squeeze(1)
+                network = artifacts.load(path, f"ames/{folder.name}")
+                outputs = network(data.inputs()).squeeze(1)
             prices = data.dollars(outputs)
             if not ((prices > 0) & prices.isfinite()).all():
                 raise InputError(f"{path}: tells prices beyond any number; try a smaller train_prices.learning_rate")

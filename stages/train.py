@@ -10,19 +10,23 @@ from stages import whole, write_csv
 from stages.parallel import epoch_done, run_jobs
 
 
-def train_seeds(name: str, make_network: Callable[[], Network], settings: Settings, seeds: list[int]) -> None:
+def train_seeds(
+    name: str, dataset: str, make_network: Callable[[], Network], settings: Settings, seeds: list[int]
+) -> None:
     """Trains a network for each seed into models/<name>, with its learning curves in plots/curves/<name>.csv."""
     with whole(Path("models", name)) as folder:
         folder.mkdir()
-        jobs = [(make_network, settings, seed, folder / f"seed-{seed}.safetensors") for seed in seeds]
+        jobs = [(dataset, make_network, settings, seed, folder / f"seed-{seed}.safetensors") for seed in seeds]
         curves = run_jobs(f"train_{name}", _train_seed, jobs, settings.epochs)
     points = [(seed, *point) for seed, curve in zip(seeds, curves, strict=True) for point in curve]
     write_csv(Path("plots/curves", f"{name}.csv"), ["seed", *Epoch._fields], points)
 
 
-def _train_seed(make_network: Callable[[], Network], settings: Settings, seed: int, output: Path) -> list[Epoch]:
+def _train_seed(
+    dataset: str, make_network: Callable[[], Network], settings: Settings, seed: int, output: Path
+) -> list[Epoch]:
     network, curve = train_network(make_network, settings, seed)
-    artifacts.save(network, output)
+    artifacts.save(network, output, dataset, seed, settings._asdict())
     return curve
 
 

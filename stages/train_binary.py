@@ -28,7 +28,8 @@ def main(params: Params) -> None:
         folder.mkdir()
         networks = run_jobs("train_binary", _train, jobs, group.epochs)
         for (_, _, penalty, seed), network in zip(jobs, networks, strict=True):
-            artifacts.save(network, folder / f"l1-{penalty}-seed-{seed}.safetensors")
+            made_with = settings._asdict() | {"l1_penalty": penalty}
+            artifacts.save(network, folder / f"l1-{penalty}-seed-{seed}.safetensors", "ames/all", seed, made_with)
             validation_losses.setdefault(penalty, []).append(_scores(network, *validation)[0])
     chosen = min(validation_losses, key=lambda penalty: statistics.mean(validation_losses[penalty]))
 

@@ -13,7 +13,8 @@ from stages.train import train_seeds
 def main(params: Params) -> None:
     group = params.train_deep
     network = partial(DeepNeuralNet, PIXELS, params.hidden, CLASSES)
-    train_seeds("deep", network, Settings(group.epochs, group.batch_size, group.learning_rate), params.seeds)
+    settings = Settings(group.epochs, group.batch_size, group.learning_rate)
+    train_seeds("deep", params.dataset, network, settings, params.seeds)
 
 
 if __name__ == "__main__":

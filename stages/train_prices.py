@@ -39,7 +39,7 @@ def _train(houses: str, make_network: Callable[[], Network], settings: Settings,
     training = ames.load(Path("data/prices", houses, "train.safetensors"))
     order = partial(ames.batches, training.inputs(), training.targets())
     network = fit(make_network, initialise, order, _loss, settings, seed, lambda *_: epoch_done())
-    artifacts.save(network, output)
+    artifacts.save(network, output, f"ames/{houses}", seed, settings._asdict())
 
 
 def _loss(network: Network, x: Tensor, targets: Tensor) -> Tensor:

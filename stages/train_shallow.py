@@ -13,7 +13,8 @@ from stages.train import train_seeds
 def main(params: Params) -> None:
     group = params.train_shallow
     network = partial(ShallowNeuralNet, PIXELS, group.hidden, CLASSES)
-    train_seeds("shallow", network, Settings(group.epochs, group.batch_size, group.learning_rate), params.seeds)
+    settings = Settings(group.epochs, group.batch_size, group.learning_rate)
+    train_seeds("shallow", params.dataset, network, settings, params.seeds)
 
 
 if __name__ == "__main__":

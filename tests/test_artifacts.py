@@ -1,64 +1,101 @@
 """Networks to files and back."""
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from mlp.artifacts import load, save
 from mlp.errors import InputError
 from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
-from mlp.training import round_weights
+from mlp.training import Settings, round_weights
 
 NETWORKS: list[Network] = [ShallowNeuralNet(8, 5, 3), DeepNeuralNet(8, [6], 3), DeepNeuralNet(8, [4] * 10, 3)]
+SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=1e-5)._asdict()
 
 
 @pytest.mark.parametrize("network", NETWORKS, ids=str)
 def test_a_file_rebuilds_its_own_network(network: Network, tmp_path: Path) -> None:
     network = network.double()
     round_weights(network)
-    save(network, tmp_path / "file")
-    again = load(tmp_path / "file")
+    save(network, tmp_path / "file", "mnist", 0, SETTINGS)
+    again = load(tmp_path / "file", "mnist")
     x = torch.randn(5, 8, dtype=torch.float64)
     assert str(again) == str(network)
     assert torch.equal(again(x), network(x))
     assert not again.training
 
 
+def test_a_file_says_what_made_it(tmp_path: Path) -> None:
+    save(NETWORKS[1], tmp_path / "file", "mnist", 7, SETTINGS)
+    with safe_open(tmp_path / "file", "pt") as file:
+        metadata = json.loads(file.metadata()["network"])
+    assert metadata == {
+        "architecture": "DeepNeuralNet",
+        "arguments": [8, [6], 3],
+        "summary": str(NETWORKS[1]),
+        "dataset": "mnist",
+        "seed": 7,
+        "settings": {"epochs": 2, "batch_size": 64, "learning_rate": 1e-5, "betas": [0.9, 0.999]},
+    }
+
+
 def test_the_same_network_gives_the_same_bytes_under_any_name(tmp_path: Path) -> None:
-    save(NETWORKS[1], tmp_path / "one")
-    save(load(tmp_path / "one"), tmp_path / "other.safetensors")
+    save(NETWORKS[1], tmp_path / "one", "mnist", 0, SETTINGS)
+    save(load(tmp_path / "one", "mnist"), tmp_path / "other.safetensors", "mnist", 0, SETTINGS)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
 
 
 def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
-    save(NETWORKS[0], tmp_path / "file")
+    save(NETWORKS[0], tmp_path / "file", "mnist", 0, SETTINGS)
     before = torch.get_rng_state()
-    load(tmp_path / "file")
+    load(tmp_path / "file", "mnist")
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize(
-    "metadata",
+    "wrong",
     [
-        None,
-        {"network": "DeepNeuralNet"},
-        {"network": '["Linear", [8, 3]]'},
-        {"network": '["DeepNeuralNet", [8, [6, 6], 3]]'},
-        {"other": ""},
+        {"architecture": "Linear"},
+        {"architecture": "ShallowNeuralNet", "arguments": [8, 6, 3]},
+        {"arguments": [8, [6, 6], 3]},
+        {"arguments": [8, [7], 3]},
+        {"arguments": [8]},
+        {"arguments": None},
+        {"seed": "0"},
+        {"author": "somebody"},
     ],
+    ids=str,
 )
-def test_a_file_that_does_not_fit_its_metadata_is_refused_in_one_line(
+def test_a_file_that_does_not_fit_its_metadata_is_refused_in_one_line(wrong: dict[str, object], tmp_path: Path) -> None:
+    save(NETWORKS[1], tmp_path / "file", "mnist", 0, SETTINGS)
+    with safe_open(tmp_path / "file", "pt") as file:
+        metadata = json.loads(file.metadata()["network"])
+    save_file(load_file(tmp_path / "file"), tmp_path / "file", {"network": json.dumps(metadata | wrong)})
+    with pytest.raises(InputError, match=r"^[^\n]*file: not a network that a training stage wrote .*; train it again$"):
+        load(tmp_path / "file", "mnist")
+
+
+@pytest.mark.parametrize("metadata", [None, {"network": "DeepNeuralNet"}, {"network": "{}"}, {"other": ""}], ids=str)
+def test_a_file_that_says_nothing_of_its_network_is_refused_in_one_line(
     metadata: dict[str, str] | None, tmp_path: Path
 ) -> None:
     save_file(NETWORKS[1].state_dict(), tmp_path / "file", metadata)
-    with pytest.raises(InputError, match=r"file: not a network that a training stage wrote .*; train it again$"):
-        load(tmp_path / "file")
+    with pytest.raises(InputError, match=r"^[^\n]*file: not a network that a training stage wrote .*; train it again$"):
+        load(tmp_path / "file", "mnist")
+
+
+def test_a_network_of_another_data_set_is_refused_in_one_line(tmp_path: Path) -> None:
+    save(NETWORKS[0], tmp_path / "file", "ames/all", 0, SETTINGS)
+    with pytest.raises(InputError, match=r"file: a network trained on ames/all; needed: one trained on mnist$"):
+        load(tmp_path / "file", "mnist")
 
 
 def test_a_cut_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    save(NETWORKS[0], tmp_path / "file")
+    save(NETWORKS[0], tmp_path / "file", "mnist", 0, SETTINGS)
     (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-1])
     with pytest.raises(InputError, match=r"file: not a network that a training stage wrote .*; train it again$"):
-        load(tmp_path / "file")
+        load(tmp_path / "file", "mnist")

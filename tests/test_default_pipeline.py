@@ -45,7 +45,7 @@ def test_the_metrics_are_those_of_the_stored_networks(built: WorkingCopy) -> Non
     for name in ("shallow", "deep"):
         accuracies, right_of_class = [], torch.zeros(10)
         for file in sorted((built.path / "models" / name).iterdir()):
-            chances = probabilities(predict(artifacts.load(file), test))
+            chances = probabilities(predict(artifacts.load(file, "mnist"), test))
             torch.testing.assert_close(chances.sum(dim=1), torch.ones(10_000).double())
             right = chances.argmax(dim=1) == test.labels
             accuracies.append(right.double().mean())
@@ -88,7 +88,8 @@ def test_the_errors_of_prices_are_those_of_the_stored_networks(built: WorkingCop
 
     for name in ("shallow", "deep"):
         for seed in range(5):
-            network = artifacts.load(built.path / f"models/prices/{houses}/{name}/seed-{seed}.safetensors")
+            path = built.path / f"models/prices/{houses}/{name}/seed-{seed}.safetensors"
+            network = artifacts.load(path, f"ames/{houses}")
             check(test.dollars(network(test.inputs()).squeeze(1)).detach().numpy(), name, seed)
     check(np.full(len(test.prices), np.median(train.prices)), "median")
     ridges = [np.linalg.solve(x.T @ x + penalty * np.eye(16), x.T @ y) for penalty in (0.1, 1, 10, 100, 1000)]
@@ -128,7 +129,7 @@ def test_the_penalty_shrinks_the_weights_of_the_binary_network(built: WorkingCop
     assert by_penalty.test_accuracy.min() > 0.85
     for row in table.itertuples():
         path = built.path / f"models/binary/l1-{row.l1_penalty}-seed-{row.seed}.safetensors"
-        network = artifacts.load(path, [BinaryShallowNeuralNet])
+        network = artifacts.load(path, "ames/all", [BinaryShallowNeuralNet])
         norm = sum(parameter.abs().sum().item() for name, parameter in network.named_parameters() if "weights" in name)
         assert norm == pytest.approx(row.l1_norm, abs=1e-5)
 

@@ -1,0 +1,1 @@
+"""Proves that a rebuild gives the same bytes, whatever the circumstances."""
