@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: repro test bench readme lock
+.PHONY: repro test verify bench readme lock
 
 repro: .venv/installed
 	dvc repro
@@ -13,6 +13,10 @@ test: .venv/installed
 	ruff format --check .
 	mypy
 	pytest
+
+verify: .venv/installed
+	dvc repro
+	python -m verify
 
 bench: .venv/installed
 	python -m benchmarks.epoch

@@ -1,0 +1,60 @@
+"""Where two builds of the same commit differ, and by how much."""
+
+import subprocess
+from pathlib import Path
+
+import yaml
+from safetensors.numpy import load_file
+
+
+def of_builds(repository: Path, rebuilt: Path) -> str | None:
+    """The first output of the pipeline in which a rebuilt clone of a repository differs from it, or None.
+
+    dvc.lock and all files in git must be the same bytes. The lock holds the hash of every output, so
+    only where it differs are the outputs read, to say in what.
+    """
+    changed = subprocess.check_output(["git", "status", "--porcelain"], cwd=rebuilt, text=True)
+    if not changed:
+        return None
+    stages, again = (yaml.safe_load((root / "dvc.lock").read_text())["stages"] for root in (repository, rebuilt))
+    for stage, lock in stages.items():
+        for before, after in zip(lock["outs"], again[stage]["outs"], strict=True):
+            if before != after:
+                path = Path(before["path"])
+                return f"{path}: {of_paths(repository / path, rebuilt / path) or 'differs from its hash in dvc.lock'}"
+    return ", ".join(line.strip() for line in changed.splitlines())
+
+
+def of_paths(one: Path, other: Path) -> str | None:
+    """The first difference between two files or two folders of files, or None."""
+    if one.is_dir() and other.is_dir():
+        names = [{str(path.relative_to(root)) for path in root.rglob("*")} for root in (one, other)]
+        for name in sorted(names[0] | names[1]):
+            found = None if (one / name).is_dir() else of_paths(one / name, other / name)
+            if found:
+                return f"{name}: {found}"
+        return None
+    if not (one.exists() and other.exists()):
+        return f"only in {other.parent if other.exists() else one.parent}"
+    before, after = one.read_bytes(), other.read_bytes()
+    if before == after:
+        return None
+    if one.suffix == ".safetensors":
+        return _of_tensors(one, other)
+    lines = zip(before.decode(errors="replace").splitlines(), after.decode(errors="replace").splitlines(), strict=False)
+    for number, (old, new) in enumerate(lines, start=1):
+        if old != new:
+            return f"line {number} is {new!r}; it was {old!r}"
+    return "of another length"
+
+
+def _of_tensors(one: Path, other: Path) -> str:
+    before, after = load_file(one), load_file(other)
+    for name in before:
+        if name not in after or before[name].shape != after[name].shape:
+            return f"tensor {name} is of another shape"
+        differences = abs(before[name].astype(float) - after[name].astype(float))
+        if differences.any():
+            count = int((differences > 0).sum())
+            return f"tensor {name} differs in {count} of {differences.size} numbers, by {differences.max():.1e} at most"
+    return "other metadata"
