@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: repro test verify bench readme lock
+.PHONY: repro test verify bench rounding readme lock
 
 repro: .venv/installed
 	dvc repro
@@ -20,6 +20,9 @@ verify: .venv/installed
 
 bench: .venv/installed
 	python -m benchmarks.epoch
+
+rounding: .venv/installed
+	python -m benchmarks.rounding
 
 readme: .venv/installed
 	python -m docs.readme

@@ -1,28 +1,54 @@
-"""Writes what README.md shows of the pipeline, its graph and its results, from dvc and the metrics."""
+"""Writes what the documents show of the pipeline: its graph, its results, its history and what was measured."""
 
+import json
 import subprocess
 from pathlib import Path
 
 import pandas as pd
+import vl_convert
 
-from stages.lecture import table
+from stages.lecture import LOOK, table
 
+DOCUMENTS = ["README.md", "docs/reproducibility.md"]
 HOUSES = {"without_large": "without the large", "all": "all"}
+BEFORE, AFTER = "999cbb3", "bb067b1"  # two commits of this repository, the second with a smaller deep network
+HISTORY = [
+    f"dvc params diff --md {BEFORE} {AFTER}",
+    f"dvc metrics diff --md {BEFORE} {AFTER}",
+    f"dvc exp show --md --rev {AFTER} -n 2 --only-changed --hide-workspace "
+    "--drop 'Created|models|plots|metrics/networks'",
+]
 
 
-def fill(text: str, graph: str, metrics: Path) -> str:
-    """The README's text with the content between its markers made anew."""
-    blocks = {
-        "pipeline": f"```mermaid\n{graph.strip()}\n```",
-        "results": networks(pd.read_csv(metrics / "networks.csv")),
-        "prices": prices(pd.read_csv(metrics / "prices.csv")),
-        "binary": binary(pd.read_csv(metrics / "binary.csv")),
+def blocks(root: Path) -> dict[str, str]:
+    """The text of each block that a document has between its markers, by name."""
+    return {
+        "pipeline": f"```mermaid\n{_output('dvc dag --mermaid', root).strip()}\n```",
+        "results": networks(pd.read_csv(root / "metrics/networks.csv")),
+        "prices": prices(pd.read_csv(root / "metrics/prices.csv")),
+        "binary": binary(pd.read_csv(root / "metrics/binary.csv")),
+        "history": "\n".join(f"```sh\n{command}\n```\n\n{_output(command, root).strip()}\n" for command in HISTORY),
     }
+
+
+def fill(text: str, blocks: dict[str, str]) -> str:
+    """A document's text with the content between its markers made anew."""
     for name, content in blocks.items():
         before, start, rest = text.partition(f"<!-- {name} -->\n")
         _, end, after = rest.partition(f"<!-- /{name} -->")
-        text = f"{before}{start}{content}\n{end}{after}"
+        if end:
+            text = f"{before}{start}{content.strip()}\n{end}{after}"
     return text
+
+
+def history_picture(root: Path) -> str:
+    """What `dvc plots diff` shows of the accuracy of each network at both commits, as SVG."""
+    shown = _output(f"dvc plots diff {BEFORE} {AFTER} --targets metrics/networks.csv --show-vega", root)
+    return vl_convert.vegalite_to_svg(json.loads(shown) | LOOK) + "\n"
+
+
+def _output(command: str, root: Path) -> str:
+    return subprocess.run(command, shell=True, cwd=root, check=True, capture_output=True, text=True).stdout
 
 
 def networks(scores: pd.DataFrame) -> str:
@@ -59,6 +85,8 @@ def spread(values: "pd.Series[float]", form: str) -> str:
 
 
 if __name__ == "__main__":
-    dag = subprocess.run(["dvc", "dag", "--mermaid"], check=True, capture_output=True, text=True).stdout
-    readme = Path("README.md")
-    readme.write_text(fill(readme.read_text(), dag, Path("metrics")))
+    here = Path()
+    content = blocks(here)
+    for document in map(Path, DOCUMENTS):
+        document.write_text(fill(document.read_text(), content))
+    Path("docs/history.svg").write_text(history_picture(here))

@@ -15,6 +15,7 @@ from mlp.datasets import LabelledImages, batches
 from mlp.evaluation import accuracy, predict
 from mlp.models import Network, initialise
 
+SPACING = 2.0**-14  # of stored weights
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
@@ -135,9 +136,10 @@ def adam_step(parameters: list[Tensor], learning_rate: float, betas: tuple[float
 def round_weights(network: nn.Module) -> None:
     """Rounds every weight to a multiple of 2^-14, exact in float32 below 1024.
 
-    In float64, thread counts and instruction sets move a weight by some 1e-14 at most. The rounding
-    takes that away, so that stored networks are the same bytes on any x86-64 processor.
+    In float64, thread counts and instruction sets move a weight by very little. The rounding takes that
+    away, so that stored networks are the same bytes on any x86-64 processor. docs/reproducibility.md has
+    how often it does not.
     """
     with torch.no_grad():
         for parameter in network.parameters():
-            parameter.copy_((parameter * 2**14).round() / 2**14)
+            parameter.copy_((parameter / SPACING).round() * SPACING)

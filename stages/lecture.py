@@ -15,6 +15,8 @@ from mlp.claims import FAILED, HELD, OPEN, one_more_run, verdict_on_number, verd
 from mlp.params import Params
 from stages import run, whole
 
+# of a chart; the first font comes with vl-convert, so that texts are of the same width on every machine
+LOOK: dict[str, Any] = {"background": "white", "config": {"font": "Liberation Sans, Arial, sans-serif"}}
 SHALLOW_ALONE, SHALLOW, DEEP = 0.9712, 0.9649, 0.9367  # the lecture's test accuracies
 # and its losses of single batches in the deep network's first epoch, by step
 CURVE = {25: 2.2469, 50: 2.1274, 75: 1.9379, 100: 1.8415, 125: 1.6548, 150: 1.466, 175: 1.2895, 200: 1.1478, 225: 0.991}
@@ -231,11 +233,8 @@ def picture(curves: pd.DataFrame) -> dict[str, Any]:
         "color": {"field": "of", "type": "nominal", "sort": None, "legend": {"title": None, "symbolOpacity": 1}},
     }
     loss = {"field": "training_loss", "type": "quantitative", "title": "cross-entropy of the batch (nats)"}
-    return {
+    return LOOK | {
         "data": {"values": lecture + ours.to_dict("records")},
-        "background": "white",
-        # the first font comes with vl-convert, so that texts are of the same width on every machine
-        "config": {"font": "Liberation Sans, Arial, sans-serif"},
         "width": 560,
         "height": 320,
         "encoding": axes,

@@ -49,11 +49,6 @@ def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
     assert subset.status() == ""
 
 
-def test_a_forced_repro_with_more_workers_gives_the_same_bytes(subset: WorkingCopy) -> None:
-    assert subset.stages_run_by("MLP_WORKERS=3 dvc repro --force") == IMAGES + HOUSES + PAGE
-    assert subset.status() == ""
-
-
 def test_the_number_of_workers_changes_nothing(subset: WorkingCopy) -> None:
     subset.run("dvc repro --force --single-item train_shallow train_binary", MLP_WORKERS="1")
     assert subset.status() == ""
@@ -337,3 +332,25 @@ def visible(files: dict[str, bytes]) -> dict[str, bytes]:
 def test_training_needs_no_test_images(subset: WorkingCopy) -> None:
     (subset.path / "data/processed/test.safetensors").unlink()
     subset.run("python -m stages.train_deep")
+
+
+def test_a_network_is_fetched_from_another_folder(subset: WorkingCopy, tmp_path: Path) -> None:
+    elsewhere = WorkingCopy(tmp_path / "elsewhere")
+    elsewhere.path.mkdir()
+    elsewhere.run(f"dvc get {subset.path} models/deep/seed-1.safetensors -o one.safetensors")
+    assert (elsewhere.path / "one.safetensors").read_bytes() == (
+        subset.path / "models/deep/seed-1.safetensors"
+    ).read_bytes()
+
+
+def test_each_network_is_an_artifact_with_a_version_of_its_own(subset: WorkingCopy, tmp_path: Path) -> None:
+    artifacts = yaml.safe_load((subset.path / "dvc.yaml").read_text())["artifacts"]
+    assert {artifact["path"] for artifact in artifacts.values()} == {
+        str(path.relative_to(subset.path)) for path in (subset.path / "models").iterdir()
+    }
+    assert all(artifact["type"] == "model" and artifact["desc"] for artifact in artifacts.values())
+    author = "GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost"
+    subset.run(f"{author} gto register binary --version v1.0.0")
+    subset.run(f"dvc artifacts get . binary -o {tmp_path / 'binary'}")
+    fetched = {path.name: path.read_bytes() for path in (tmp_path / "binary").iterdir()}
+    assert fetched == {path.name: path.read_bytes() for path in (subset.path / "models/binary").iterdir()}

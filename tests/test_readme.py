@@ -2,13 +2,15 @@
 
 import os
 import re
+import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
 
-from conftest import ROOT, WorkingCopy, clone
-from docs.readme import fill
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone
+from docs.readme import DOCUMENTS, blocks, fill, history_picture
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
@@ -31,16 +33,23 @@ def with_environment(copy: WorkingCopy) -> None:
     (copy.path / ".venv/installed").touch()
 
 
-def test_the_graph_and_the_results_are_those_of_the_pipeline(tmp_path: Path) -> None:
-    graph = clone(tmp_path / "copy").run("dvc dag --mermaid").stdout
-    assert fill(README, graph, ROOT / "metrics") == README
+def test_the_documents_show_what_the_pipeline_and_the_history_give(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
+    copy = clone(tmp_path / "copy")
+    content = blocks(copy.path)
+    for document in DOCUMENTS:
+        assert fill((ROOT / document).read_text(), content) == (ROOT / document).read_text()
+    assert history_picture(copy.path) == (ROOT / "docs/history.svg").read_text()
 
 
 def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_path: Path) -> None:
     with_environment(subset)
     assert "make test" in COMMANDS
     commands = re.sub(r"^make test.*\n", "", COMMANDS, flags=re.MULTILINE)  # that is what runs this
-    done = subset.run(f"set -e\n{commands}", HOME=str(tmp_path))
+    author = "export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost"
+    done = subset.run(f"set -e\n{author}\n{commands}", HOME=str(tmp_path))
     assert "deep.accuracy.mean" in done.stdout
     assert subset.status() == ""
 
@@ -64,14 +73,51 @@ def test_another_clone_refuses_a_file_that_was_changed_on_the_way(subset: Workin
     assert other.run("dvc pull", check=False, HOME=str(tmp_path)).returncode != 0
 
 
-def test_the_workflow_shows_the_metrics_against_main(subset: WorkingCopy, tmp_path: Path) -> None:
-    with_environment(subset)
-    subset.run("git update-ref refs/remotes/origin/main HEAD~1")  # there the metrics are those of all images
+def workflow_steps(job: str) -> list[str]:
+    """The commands of the workflow that run in a shell."""
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
-    test, summary = [step["run"] for step in workflow["jobs"]["test"]["steps"] if "run" in step]
-    subset.run(summary, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
-    assert test == "make test"
-    assert "deep.accuracy.mean" in (tmp_path / "summary.md").read_text()
+    return [step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step]
+
+
+def test_the_workflow_shows_what_differs_from_main(subset: WorkingCopy, tmp_path: Path) -> None:
+    with_environment(subset)
+    reproduce, prove, show = workflow_steps("reproduce")
+    assert reproduce == "make repro"
+    subset.edit_params(hidden=[40, 20])
+    subset.run("dvc repro")
+    subset.commit("Smaller")
+    subset.run(prove)
+    subset.run(show, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
+    summary = (tmp_path / "summary.md").read_text()
+    assert "deep.accuracy.mean" in summary
+    assert "[40, 20]" in summary
+    assert (subset.path / "dvc_plots/index.html").exists()
+
+
+@pytest.mark.parametrize("file", ["metrics/evaluation.json", "dvc.lock"])
+def test_the_workflow_fails_where_the_rebuild_is_not_what_was_committed(file: str, subset: WorkingCopy) -> None:
+    _, prove, _ = workflow_steps("reproduce")
+    with (subset.path / file).open("a") as opened:
+        opened.write("\n")
+    done = subset.run(prove, check=False)
+    assert done.returncode == 1
+    assert file in done.stdout
+
+
+def test_the_workflow_runs_the_tests_as_this_repository_says() -> None:
+    assert workflow_steps("test") == ["sudo .ci/install", ".ci/run"]
+
+
+def test_the_workflow_is_safe() -> None:
+    """It reads and no more, every action is pinned by commit, and zizmor finds nothing."""
+    text = (ROOT / ".github/workflows/ci.yml").read_text()
+    workflow = yaml.safe_load(text)
+    assert workflow["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in workflow["jobs"].values())
+    actions = re.findall(r"uses: (.*)", text)
+    assert all(re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v[\d.]+", action) for action in actions)
+    done = subprocess.run(["zizmor", "--offline", ".github"], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_make_refuses_an_old_python_in_one_line(tmp_path: Path) -> None:

@@ -83,8 +83,10 @@ def main(_: Params) -> None:
         for processor in PROCESSORS:
             rows.append(emulate(processor))
             bar.update()
-    write_csv(Path("docs/verified.csv"), Row._fields, rows)
-    print(f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}")
+    instructions, python = torch.backends.cpu.get_cpu_capability(), platform.python_version()
+    machine = f"{platform.machine()} with {instructions}, Python {python}, torch {torch.__version__}"
+    write_csv(Path("docs/verified.csv"), ["machine", *Row._fields], [(machine, *row) for row in rows])
+    print(machine)
     width = max(len(row.circumstance) for row in rows)
     for row in rows:
         print(f"{row.circumstance:{width}}  {row.result:10}  {row.remark}".rstrip())

@@ -1,0 +1,55 @@
+"""What is installed is what requirements.lock says, and the pipeline depends on it."""
+
+import re
+from importlib.metadata import distributions
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from conftest import ROOT
+
+LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-remotes.lock"]
+
+
+def locked(text: str) -> dict[str, str]:
+    """Name and version of each package that a lock file asks for on this platform."""
+    requirements = [Requirement(line.removesuffix(" \\")) for line in re.findall(r"^[\w.-]+==.*$", text, re.MULTILINE)]
+    return {
+        canonicalize_name(each.name): str(each.specifier).removeprefix("==")
+        for each in requirements
+        if not each.marker or each.marker.evaluate()
+    }
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    default, with_remotes = (locked(lock.read_text()) for lock in LOCKS)
+    installed = {canonicalize_name(each.name): each.version.partition("+")[0] for each in distributions()}
+    bootstrap = {"pip", "setuptools"}  # venv brings them
+    assert default.items() <= installed.items()
+    assert installed.keys() - bootstrap <= default.keys() | with_remotes.keys()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_every_package_is_locked_with_hashes_and_no_address(lock: Path) -> None:
+    text = lock.read_text()
+    assert len(locked(text)) > 100
+    for package in re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]:
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", package), package
+    assert "://" not in text
+    assert "index" not in text
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_the_lock_is_made_from_the_direct_pins(lock: Path) -> None:
+    versions = locked(lock.read_text())
+    pins = locked(lock.with_suffix(".txt").read_text())
+    assert pins
+    assert pins.items() <= versions.items()
+
+
+def test_a_new_version_of_anything_reruns_every_stage_that_computes() -> None:
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    assert {name for name, stage in stages.items() if "requirements.lock" not in stage["deps"]} == {"download"}
