@@ -27,6 +27,8 @@ def blocks(root: Path) -> dict[str, str]:
         "results": networks(pd.read_csv(root / "metrics/networks.csv")),
         "prices": prices(pd.read_csv(root / "metrics/prices.csv")),
         "binary": binary(pd.read_csv(root / "metrics/binary.csv")),
+        "verified": verified(pd.read_csv(root / "docs/verified.csv", keep_default_na=False)),
+        "rounding": rounding(pd.read_csv(root / "benchmarks/rounding.csv")),
         "history": "\n".join(f"```sh\n{command}\n```\n\n{_output(command, root).strip()}\n" for command in HISTORY),
     }
 
@@ -76,6 +78,26 @@ def binary(scores: pd.DataFrame) -> str:
         losses = [spread(column, ".3f") for column in (of.training_loss, of.test_loss, of.test_accuracy)]
         rows.append([f"{penalty:g}", spread(of.l1_norm, ".1f"), *losses])
     return table(["L1 penalty", "L1 norm of the weights", "training loss", "test loss", "test accuracy"], rows)
+
+
+def verified(rows: pd.DataFrame) -> str:
+    cells = [[str(row.circumstance), str(row.result), str(row.remark)] for row in rows.itertuples()]
+    return f"On {rows.machine[0]}:\n\n{table(['circumstance', 'result', 'remark'], cells)}"
+
+
+def rounding(rows: pd.DataFrame) -> str:
+    cells = [
+        [
+            *(str(row.network), f"{row.learning_rate:g}", f"{row.weights:,}", f"{row.largest_difference:.0e}"),
+            *(f"{row.flips_per_million_finer:,.2g}", f"{row.flipped_finer} of {row.comparisons}"),
+            *(f"{row.flips_per_million:,.2g}", f"{row.flipped} of {row.comparisons}"),
+        ]
+        for row in rows.itertuples()
+    ]
+    header = ["network", "learning rate", "weights", "largest difference"]
+    for spacing in ("2⁻²⁰", "2⁻¹⁴"):
+        header += [f"{spacing}: flips expected in a million rebuilds", f"{spacing}: flips seen"]
+    return table(header, cells)
 
 
 def spread(values: "pd.Series[float]", form: str) -> str:

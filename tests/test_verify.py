@@ -1,5 +1,6 @@
 """A rebuild gives the same bytes under changed circumstances, and a difference is found and named."""
 
+import csv
 import shutil
 import sys
 from pathlib import Path
@@ -9,16 +10,15 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
+from mlp.params import load
+from verify import __main__ as verify
 from verify import difference
 from verify.__main__ import CIRCUMSTANCES, Circumstance, Row, emulate, rebuild
 
-EVERYTHING_AT_ONCE = Circumstance(
-    "everything at once",
-    {name: value for each in CIRCUMSTANCES for name, value in each.environment.items()}
+EVERYTHING_AT_ONCE = CIRCUMSTANCES[-1]._replace(
+    name="everything at once",
+    environment={name: value for each in CIRCUMSTANCES for name, value in each.environment.items()}
     | {"ATEN_CPU_CAPABILITY": "default"},
-    folder="Räume und Zeiten",
-    umask=0o077,
-    one_by_one=True,
 )
 PIPELINE = """
 stages:
@@ -48,6 +48,8 @@ def _commands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_everything_changed_at_once_gives_the_same_bytes(subset: WorkingCopy) -> None:
     assert set(EVERYTHING_AT_ONCE.environment) > {"MLP_WORKERS", "OMP_NUM_THREADS", "MKL_CBWR", "TZ", "LANG", "USER"}
+    assert "Räume" in EVERYTHING_AT_ONCE.folder
+    assert EVERYTHING_AT_ONCE.one_by_one
     assert rebuild(subset.path, EVERYTHING_AT_ONCE) == Row("everything at once", "same bytes")
 
 
@@ -105,6 +107,26 @@ def test_only_a_committed_state_is_verified(small: WorkingCopy) -> None:
     done = small.run(f"PYTHONPATH={ROOT} {sys.executable} -m verify", check=False)
     assert done.returncode == 1
     assert done.stderr == "params.yaml: not committed; what is rebuilt is the last commit\n"
+
+
+def test_all_circumstances_are_told_and_one_that_matters_is_exit_status_1(
+    small: WorkingCopy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(small.path)
+    monkeypatch.setattr(verify, "PROCESSORS", [])
+    monkeypatch.setattr(
+        verify, "CIRCUMSTANCES", [Circumstance(f"{n} threads", {"OMP_NUM_THREADS": str(n)}) for n in (1, 8)]
+    )
+    with pytest.raises(SystemExit, match="the bytes depend on the circumstances"):
+        verify.main(load(ROOT / "params.yaml"))
+    same, differs = capsys.readouterr().out.splitlines()[1:]
+    assert same == "1 threads  same bytes"
+    assert differs.startswith("8 threads  differs     models: seed-0.safetensors: tensor weight")
+    rows = list(csv.DictReader((small.path / "docs/verified.csv").open()))
+    assert [(row["circumstance"], row["result"]) for row in rows] == [
+        ("1 threads", "same bytes"),
+        ("8 threads", "differs"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -60,14 +60,14 @@ CIRCUMSTANCES = [
         for capability in CAPABILITIES
         for mkl in ({}, {"MKL_CBWR": "COMPATIBLE"})
     ),
-    Circumstance("a folder with a space and an umlaut", {}, folder="Räume und Zeiten"),
     Circumstance(
-        "another time zone, language, umask, hash seed and user name",
+        "a folder with a space and an umlaut, other time zone, language, umask, hash seed and user name, one stage at a time",
         {"TZ": "Pacific/Kiritimati", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}
         | dict.fromkeys(("USER", "LOGNAME", "USERNAME"), "somebody"),
+        folder="Räume und Zeiten",
         umask=0o077,
+        one_by_one=True,
     ),
-    Circumstance("the stages one by one", {}, one_by_one=True),
 ]
 
 
