@@ -29,6 +29,7 @@ def blocks(root: Path) -> dict[str, str]:
         "binary": binary(pd.read_csv(root / "metrics/binary.csv")),
         "verified": verified(pd.read_csv(root / "docs/verified.csv", keep_default_na=False)),
         "rounding": rounding(pd.read_csv(root / "benchmarks/rounding.csv")),
+        "cost": cost(pd.read_csv(root / "benchmarks/epoch.csv")),
         "history": "\n".join(f"```sh\n{command}\n```\n\n{_output(command, root).strip()}\n" for command in HISTORY),
     }
 
@@ -98,6 +99,13 @@ def rounding(rows: pd.DataFrame) -> str:
     for spacing in ("2⁻²⁰", "2⁻¹⁴"):
         header += [f"{spacing}: flips expected in a million rebuilds", f"{spacing}: flips seen"]
     return table(header, cells)
+
+
+def cost(rows: pd.DataFrame) -> str:
+    cells = [
+        [str(row.network), f"{row.ours_over_float32:.2f}", f"{row.naive_over_ours:.1f}"] for row in rows.itertuples()
+    ]
+    return table(["network", "float64 / float32", "the usual training loop / this one"], cells)
 
 
 def spread(values: "pd.Series[float]", form: str) -> str:

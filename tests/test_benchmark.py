@@ -29,9 +29,11 @@ def test_training_learns_what_the_usual_loop_learns_in_a_fifth_of_its_time(mnist
         assert expected == label.item()
     timings = measure(CASES, training, samples)
     for name in CASES:
-        ours, naive = timings[name, "ours"], timings[name, "naive"]
+        ours, float32, naive = (timings[name, way] for way in ("ours", "float32", "naive"))
         assert median_seconds(naive) / median_seconds(ours) >= 5
         assert ours[0].loss == pytest.approx(naive[0].loss, rel=0.25)
+        assert float32[0].loss == pytest.approx(ours[0].loss, rel=1e-5)
+        assert float32[0].loss != pytest.approx(ours[0].loss, rel=1e-10)  # which float64 in its place would be
 
 
 def test_the_matrix_products_give_the_gradients_of_autograd() -> None:

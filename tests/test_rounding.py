@@ -5,10 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from torch import nn
+from torch.nn.utils import parameters_to_vector
 
 from benchmarks import rounding
 from benchmarks.rounding import FINER, USUAL, compare
 from conftest import ENVIRONMENT, WorkingCopy
+from mlp import artifacts
+from mlp.binary import BinaryShallowNeuralNet
+from mlp.models import DeepNeuralNet, ShallowNeuralNet
 from mlp.params import load
 from mlp.training import SPACING
 
@@ -33,6 +38,25 @@ def test_the_expectation_is_what_weights_anywhere_give(place: int, spacing: floa
     result = compare(pairs)
     counted = 1e6 * np.mean([bool((np.rint(a / spacing) != np.rint(b / spacing)).any()) for a, b in pairs])
     assert float(str(result[place])) == pytest.approx(counted, rel=0.1)
+
+
+def test_what_is_compared_are_the_weights_of_the_stored_networks_before_rounding(
+    subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(subset.path)
+    stored = {
+        "shallow": ("shallow/seed-0", "mnist"),
+        "deep": ("deep/seed-0", "mnist"),
+        "shallow, prices": ("prices/all/shallow/seed-0", "ames/all"),
+        "deep, prices": ("prices/all/deep/seed-0", "ames/all"),
+        "binary": ("binary/l1-0.01-seed-0", "ames/all"),
+    }
+    kinds: list[type[nn.Module]] = [ShallowNeuralNet, DeepNeuralNet, BinaryShallowNeuralNet]
+    everything = rounding.cases(load(Path("params.yaml")))
+    for name, (file, dataset) in stored.items():
+        network = artifacts.load(Path("models", f"{file}.safetensors"), dataset, kinds)
+        rounded = np.rint(rounding.unrounded(everything[name], seed=0) / SPACING) * SPACING
+        assert np.array_equal(parameters_to_vector(network.parameters()).detach().numpy(), rounded)
 
 
 def test_every_network_is_trained_and_compared(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:

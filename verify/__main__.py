@@ -61,7 +61,7 @@ CIRCUMSTANCES = [
         for mkl in ({}, {"MKL_CBWR": "COMPATIBLE"})
     ),
     Circumstance(
-        "a folder with a space and an umlaut, other time zone, language, umask, hash seed and user name, one stage at a time",
+        "another folder with an umlaut, other time zone, language, umask, hash seed and user, one stage at a time",
         {"TZ": "Pacific/Kiritimati", "LANG": "tr_TR.UTF-8", "LC_ALL": "tr_TR.UTF-8", "PYTHONHASHSEED": "7"}
         | dict.fromkeys(("USER", "LOGNAME", "USERNAME"), "somebody"),
         folder="Räume und Zeiten",
