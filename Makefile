@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: repro test verify bench rounding readme lock
+.PHONY: repro test test-remotes verify bench rounding readme lock
 
 repro: .venv/installed
 	dvc repro
@@ -13,6 +13,9 @@ test: .venv/installed
 	ruff format --check .
 	mypy
 	pytest
+
+test-remotes: .venv/installed-remotes
+	pytest tests/remotes
 
 verify: .venv/installed
 	dvc repro
@@ -29,9 +32,14 @@ readme: .venv/installed
 
 lock: .venv/installed
 	$(LOCK) requirements.txt --output-file requirements.lock
+	$(LOCK) requirements-remotes.txt --constraint requirements.lock --output-file requirements-remotes.lock
 
 .venv/installed: requirements.lock
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"$(PYTHON) is Python {v.major}.{v.minor}; needed: 3.11 or newer, as in: make repro PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --require-hashes -r requirements.lock
+	touch $@
+
+.venv/installed-remotes: .venv/installed requirements-remotes.lock
+	.venv/bin/python -m pip install --require-hashes -r requirements-remotes.lock
 	touch $@

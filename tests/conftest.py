@@ -77,6 +77,14 @@ def clone(path: Path) -> WorkingCopy:
     return copy
 
 
+def with_environment(copy: WorkingCopy) -> None:
+    """Gives a copy the environment that runs these tests, as if its Makefile had made it."""
+    (copy.path / ".venv").mkdir()
+    (copy.path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    (copy.path / ".venv/installed").touch()
+    (copy.path / ".venv/installed-remotes").touch()
+
+
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Gives the folder with the four real files of a data set, downloaded where this checkout has none."""

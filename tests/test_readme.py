@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, with_environment
 from docs.readme import DOCUMENTS, blocks, fill, history_picture
 
 README = (ROOT / "README.md").read_text()
@@ -24,13 +24,6 @@ def other_clone(copy: WorkingCopy, home: Path) -> WorkingCopy:
     other = WorkingCopy(home / "other")
     other.run(REMOTE, HOME=str(home))
     return other
-
-
-def with_environment(copy: WorkingCopy) -> None:
-    """Gives a copy the environment that runs these tests, as if its Makefile had made it."""
-    (copy.path / ".venv").mkdir()
-    (copy.path / ".venv/bin").symlink_to(Path(sys.executable).parent)
-    (copy.path / ".venv/installed").touch()
 
 
 def test_the_documents_show_what_the_pipeline_and_the_history_give(

@@ -1,0 +1,353 @@
+"""docs/sharing.md against a real folder, a real SSH server and a real S3 server, all on this machine."""
+
+import hashlib
+import os
+import pwd
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fsspec
+import psutil
+import pytest
+import yaml
+
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, with_environment
+
+DOCUMENT = (ROOT / "docs/sharing.md").read_text()
+COMMANDS = dict(re.findall(r"^## ([^\n]*)\n(?:(?!^## ).)*?^```sh\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL))
+PUSH, PULL = COMMANDS["Push"], COMMANDS["Pull"].splitlines()[0]
+USER = pwd.getpwuid(os.geteuid()).pw_name
+LARGE = 128 * 2**20  # bytes, so that a push takes long enough to be cut off
+
+
+class Server:
+    """A program that serves a port of this machine."""
+
+    def __init__(self, *command: str | Path, port: int, log: Path, **environment: str) -> None:
+        self.command, self.port, self.log, self.environment = command, port, log, environment
+        self.start()
+
+    def start(self) -> None:
+        with self.log.open("a") as log:
+            self.process = subprocess.Popen(self.command, env=os.environ | self.environment, stdout=log, stderr=log)
+        while True:
+            assert self.process.poll() is None, self.log.read_text()
+            with suppress(ConnectionRefusedError), socket.create_connection(("127.0.0.1", self.port)):
+                return
+            time.sleep(0.01)
+
+
+class Remote(NamedTuple):
+    recipe: str  # the document's commands, with the address of the server here
+    home: Path  # of the one who runs them
+    files: Any  # the file system of the remote, as others than DVC see it
+    root: str  # where DVC's files are in it
+    disk: Path  # where their bytes are in the end
+    server: Server | None = None
+    key: str = ""
+    wrong_key: str = ""
+    refusal: str = ""  # of the wrong key
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Ends a process and all that it started, at once and without a word, as a power cut would."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.kill()
+    process.wait()
+
+
+def program(name: str) -> str:
+    """Where a program is; no program is a skip, and in continuous integration a failure."""
+    found = shutil.which(name, path=f"{ENVIRONMENT['PATH']}{os.pathsep}/usr/sbin")
+    return found or missing(name)
+
+
+def missing(name: str) -> str:
+    return (pytest.fail if "CI" in os.environ else pytest.skip)(f"{name} is not installed")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def folder(home: Path) -> Remote:
+    disk = home / "dvc-shared"
+    return Remote(COMMANDS["A folder"], home, fsspec.filesystem("file"), str(disk), disk)
+
+
+def ssh(home: Path) -> Remote:
+    sshd, keygen = program("sshd"), program("ssh-keygen")
+    if find_spec("dvc_ssh") is None:
+        missing("dvc-ssh")
+    (home / ".ssh").mkdir()
+    for key in ["host", "id_ed25519", "wrong"]:
+        subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", home / ".ssh" / key], check=True)
+    port, disk = free_port(), home / "store"
+    (home / "sshd_config").write_text(f"""
+        ListenAddress 127.0.0.1
+        Port {port}
+        PidFile none
+        HostKey {home}/.ssh/host
+        AuthorizedKeysFile {home}/.ssh/id_ed25519.pub
+        PasswordAuthentication no
+        UsePAM no
+        StrictModes no
+        Subsystem sftp internal-sftp
+        LogLevel DEBUG
+    """)  # StrictModes would refuse keys below /tmp, where everybody may write
+    if os.geteuid() == 0:
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd will not run as root without; Debian makes it at boot
+    server = Server(sshd, "-D", "-e", "-f", home / "sshd_config", port=port, log=home / "sshd.log")
+    recipe = COMMANDS["A machine that you reach by SSH"].replace(
+        "ssh://you@storage.example.org:22/srv/dvc", f"ssh://{USER}@127.0.0.1:{port}{disk}"
+    )
+    key, wrong_key = "~/.ssh/id_ed25519", "~/.ssh/wrong"
+    local = fsspec.filesystem("file")
+    return Remote(recipe, home, local, str(disk), disk, server, key, wrong_key, "Permission denied")
+
+
+def s3(home: Path) -> Remote:
+    juicefs = program("juicefs")
+    if find_spec("dvc_s3") is None:
+        missing("dvc-s3")
+    port, disk, volume = free_port(), home / "store", f"sqlite3://{home}/volume.db"
+    subprocess.run(
+        [juicefs, "format", "--storage", "file", "--bucket", f"{disk}/", volume, "bucket"],
+        check=True,
+        capture_output=True,
+    )
+    server = Server(
+        *[juicefs, "gateway", volume, f"127.0.0.1:{port}", "--metrics", f"127.0.0.1:{free_port()}"],
+        *["--cache-dir", f"{home}/cache", "--no-usage-report"],
+        port=port,
+        log=home / "juicefs.log",
+        MINIO_ROOT_USER="your-key",
+        MINIO_ROOT_PASSWORD="your-secret",
+    )
+    endpoint = f"http://127.0.0.1:{port}"
+    recipe = COMMANDS["An S3 bucket"].replace("https://s3.example.org", endpoint)
+    files = fsspec.filesystem(
+        "s3", key="your-key", secret="your-secret", endpoint_url=endpoint, use_listings_cache=False
+    )
+    return Remote(recipe, home, files, "bucket/dvc", disk, server, "your-secret", "not-your-secret", "Forbidden")
+
+
+KINDS: dict[str, Callable[[Path], Remote]] = {"folder": folder, "ssh": ssh, "s3": s3}
+
+
+@pytest.fixture(params=KINDS)
+def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
+    home = tmp_path / "home"
+    home.mkdir()
+    remote = KINDS[request.param](home)
+    yield remote
+    if remote.server:
+        kill(remote.server.process)
+
+
+@pytest.fixture
+def shared(subset: WorkingCopy, remote: Remote) -> WorkingCopy:
+    """A working copy that has pushed all that it has."""
+    join(subset, remote)
+    subset.run(PUSH, HOME=str(remote.home))
+    return subset
+
+
+def join(copy: WorkingCopy, remote: Remote) -> None:
+    with_environment(copy)
+    copy.run(f"set -e\n{remote.recipe}", HOME=str(remote.home))
+
+
+def clone(copy: WorkingCopy, remote: Remote) -> WorkingCopy:
+    """A fresh clone that knows the remote."""
+    copy.run(f"git clone -q . {remote.home / 'clone'}")
+    other = WorkingCopy(remote.home / "clone")
+    join(other, remote)
+    return other
+
+
+def hash_of(copy: WorkingCopy, path: str) -> str:
+    """The hash of an output, as dvc.lock has it."""
+    stages = yaml.safe_load((copy.path / "dvc.lock").read_text())["stages"].values()
+    [md5] = [out["md5"] for stage in stages for out in stage["outs"] if out["path"] == path]
+    return str(md5)
+
+
+def has_everything(copy: WorkingCopy, remote: Remote) -> bool:
+    copy.run(PULL, HOME=str(remote.home))
+    return copy.stages_run_by("dvc repro") == [] and copy.status() == ""
+
+
+def objects(remote: Remote) -> list[str]:
+    """The files on a remote that are named after their hash, but not those that were still being written."""
+    found = remote.files.find(f"{remote.root}/files/md5")
+    return [name for name in found if not name.endswith(".tmp")]
+
+
+def is_whole(remote: Remote, name: str) -> bool:
+    folder, _, file = name.removesuffix(".dir").rpartition("/")
+    return bool(hashlib.md5(remote.files.cat_file(name)).hexdigest() == folder[-2:] + file)
+
+
+def flip(remote: Remote, md5: str, position: Callable[[bytes], int]) -> None:
+    """Changes one bit of an object, and nothing else about it."""
+    name = f"{remote.root}/files/md5/{md5[:2]}/{md5[2:]}"
+    content = bytearray(remote.files.cat_file(name))
+    content[position(bytes(content))] ^= 1
+    on_disk = Path(name)
+    mode = on_disk.stat().st_mode if on_disk.exists() else None
+    remote.files.rm_file(name)
+    remote.files.pipe_file(name, bytes(content))
+    if mode:
+        on_disk.chmod(mode)
+
+
+def stored(folder: Path) -> int:
+    """Bytes in the files of a folder, of which some may be renamed meanwhile."""
+    total = 0
+    for file in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size
+    return total
+
+
+def test_all_commands_of_the_document_are_known_here() -> None:
+    assert len(COMMANDS) == DOCUMENT.count("```sh")
+
+
+def test_after_a_pull_a_fresh_clone_runs_nothing(shared: WorkingCopy, remote: Remote) -> None:
+    assert has_everything(clone(shared, remote), remote)
+
+
+def test_one_flipped_bit_is_refused_until_the_remote_is_emptied_and_filled_again(
+    shared: WorkingCopy, remote: Remote
+) -> None:
+    flip(remote, hash_of(shared, "data/processed/train.safetensors"), lambda content: len(content) // 2)
+    flip(remote, hash_of(shared, "models/shallow"), lambda listing: listing.index(b"seed-0"))
+    other = clone(shared, remote)
+    pull = other.run(PULL, check=False, HOME=str(remote.home))
+    assert pull.returncode != 0
+    assert {"data/processed/train.safetensors", "models/shallow"} <= set(pull.stderr.splitlines())
+    assert not (other.path / "data/processed/train.safetensors").exists()
+    assert not (other.path / "models/shallow").exists()
+    shared.run(PUSH, HOME=str(remote.home))
+    assert [is_whole(remote, name) for name in objects(remote)].count(False) == 2
+    for name in objects(remote):
+        remote.files.rm_file(name)
+    shared.run(PUSH, HOME=str(remote.home))
+    assert has_everything(other, remote)
+
+
+@pytest.mark.parametrize("remote", ["ssh", "s3"], indirect=True)  # a folder has permissions, which root does not feel
+def test_a_wrong_key_is_refused(subset: WorkingCopy, remote: Remote) -> None:
+    join(subset, remote._replace(recipe=remote.recipe.replace(remote.key, remote.wrong_key)))
+    for command in [PUSH, PULL]:
+        done = subset.run(command, check=False, HOME=str(remote.home))
+        assert done.returncode != 0
+        assert remote.refusal in done.stderr
+    assert objects(remote) == []
+
+
+def test_a_push_that_is_cut_off_loses_nothing_and_the_next_completes_it(subset: WorkingCopy, remote: Remote) -> None:
+    """Where there is no server that could go away, it is DVC itself that is killed."""
+    subset.run(f"yes | head -c {LARGE} > data/large && dvc add data/large")
+    subset.commit("A file that takes its time")
+    join(subset, remote)
+    state = "find .dvc/cache -type f -exec md5sum {} + | sort; git status --porcelain"
+    before = subset.run(state).stdout
+    push = subprocess.Popen(
+        ["bash", "-c", PUSH],
+        cwd=subset.path,
+        env=ENVIRONMENT | {"HOME": str(remote.home), "AWS_MAX_ATTEMPTS": "1"},  # S3 has a lot of patience otherwise
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    while stored(remote.disk) < LARGE // 8:
+        assert push.poll() is None
+    kill(remote.server.process if remote.server else push)
+    assert push.wait() != 0
+    if remote.server:
+        remote.server.start()
+    assert subset.run(state).stdout == before
+    assert all(is_whole(remote, name) for name in objects(remote))
+    assert len(objects(remote)) < len(list(subset.path.glob(".dvc/cache/files/md5/*/*")))
+    subset.run(PUSH, HOME=str(remote.home))
+    assert has_everything(clone(subset, remote), remote)
+
+
+@pytest.mark.parametrize("remote", ["folder"], indirect=True)
+def test_a_forged_answer_in_the_run_cache_is_believed(shared: WorkingCopy, remote: Remote) -> None:
+    other = clone(shared, remote)
+    lock = yaml.safe_load((shared.path / "dvc.lock").read_text())
+    shared.edit_params(preprocess={"validation_size": 200, "seed": 1})
+    shared.run("dvc repro preprocess")
+    shared.run(PUSH, HOME=str(remote.home))
+    [answer] = [file for file in (remote.disk / "runs").glob("*/*/*") if "preprocess.seed: 1" in file.read_text()]
+    forged = yaml.safe_load(answer.read_text()) | {"outs": lock["stages"]["preprocess"]["outs"]}
+    answer.write_text(yaml.safe_dump(forged))
+
+    other.run(PULL, HOME=str(remote.home))
+    other.edit_params(preprocess={"validation_size": 200, "seed": 1})
+    assert other.stages_run_by("dvc repro preprocess") == []
+    assert hash_of(other, "data/processed/train.safetensors") != hash_of(shared, "data/processed/train.safetensors")
+    other.run("git checkout dvc.lock")
+    assert other.stages_run_by("dvc repro --no-run-cache preprocess") == ["preprocess"]
+    assert hash_of(other, "data/processed/train.safetensors") == hash_of(shared, "data/processed/train.safetensors")
+
+
+@pytest.mark.parametrize("remote", ["ssh"], indirect=True)
+def test_ssh_looks_at_the_key_of_the_server_and_dvc_does_not(shared: WorkingCopy, remote: Remote) -> None:
+    assert remote.server
+    port, tunnel = remote.server.port, free_port()
+    ssh_config, known_hosts = remote.home / "ssh_config", remote.home / ".ssh/known_hosts"
+    other = clone(shared, remote)
+    ssh_config.write_text(f"""
+        HostName 127.0.0.1
+        Port {port}
+        HostKeyAlias storage.example.org
+        UserKnownHostsFile {known_hosts}
+        StrictHostKeyChecking yes
+        IdentityFile {remote.home}/.ssh/id_ed25519
+    """)
+    commands = COMMANDS["SSH over a network that you do not trust"]
+    for theirs, ours in {
+        "ssh -f": f"ssh -F {ssh_config} -f",
+        "2222:localhost:22": f"{tunnel}:127.0.0.1:{port}",
+        "localhost:2222/srv/dvc": f"127.0.0.1:{tunnel}{remote.root}",
+        "you@": f"{USER}@",
+    }.items():
+        commands = commands.replace(theirs, ours)
+
+    def known(key: str) -> None:
+        public = (remote.home / f".ssh/{key}.pub").read_text()
+        known_hosts.write_text(f"storage.example.org {public}[127.0.0.1]:{port} {public}")
+
+    known("wrong")
+    other.run(PULL, HOME=str(remote.home))
+    assert "Host key verification failed" in other.run(f"set -e\n{commands}", check=False).stderr
+    known("host")
+    shutil.rmtree(other.path / ".dvc/cache")
+    other.run(f"set -e\n{commands}")
+    assert has_everything(other, remote)
+
+
+@pytest.mark.parametrize("remote", ["ssh"], indirect=True)
+def test_dvc_lends_the_ssh_agent_to_the_server_unless_it_is_hidden(subset: WorkingCopy, remote: Remote) -> None:
+    assert remote.server
+    with_environment(subset)
+    for commands, lent in [(remote.recipe + PUSH, False), (PUSH, True)]:
+        (subset.path / "commands").write_text(f"set -e\n{commands}")
+        subset.run("ssh-agent bash commands", HOME=str(remote.home))
+        assert ("auth-agent-req" in remote.server.log.read_text()) == lent
