@@ -15,8 +15,8 @@ LOCKS = [ROOT / "requirements.lock", ROOT / "requirements-remotes.lock"]
 
 
 def locked(text: str) -> dict[str, str]:
-    """Name and version of each package that a lock file asks for on this platform."""
-    requirements = [Requirement(line.removesuffix(" \\")) for line in re.findall(r"^[\w.-]+==.*$", text, re.MULTILINE)]
+    """Name and version of each package that a requirements file asks for on this platform."""
+    requirements = [Requirement(line) for line in re.findall(r"^[\w.-]+==[^#\\\n]+", text, re.MULTILINE)]
     return {
         canonicalize_name(each.name): str(each.specifier).removeprefix("==")
         for each in requirements

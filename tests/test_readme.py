@@ -99,7 +99,7 @@ def test_the_workflow_fails_where_the_rebuild_is_not_what_was_committed(file: st
 
 
 def test_the_workflow_runs_the_tests_as_this_repository_says() -> None:
-    assert workflow_steps("test") == ["sudo .ci/install", ".ci/run"]
+    assert workflow_steps("test") == [".ci/run"]
 
 
 def test_the_workflow_is_safe() -> None:
