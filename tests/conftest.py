@@ -80,7 +80,8 @@ def clone(path: Path) -> WorkingCopy:
 def with_environment(copy: WorkingCopy) -> None:
     """Gives a copy the environment that runs these tests, as if its Makefile had made it."""
     (copy.path / ".venv").mkdir()
-    (copy.path / ".venv/bin").symlink_to(Path(sys.executable).parent)
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (copy.path / ".venv" / part).symlink_to(Path(sys.prefix, part))
     (copy.path / ".venv/installed").touch()
     (copy.path / ".venv/installed-remotes").touch()
 

@@ -47,6 +47,24 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
     assert subset.status() == ""
 
 
+def test_make_bench_measures_and_writes_ratios(subset: WorkingCopy) -> None:
+    with_environment(subset)
+    subset.run("make bench")
+    header, shallow, deep = (subset.path / "benchmarks/epoch.csv").read_text().splitlines()
+    assert header == "network,naive_over_ours,ours_over_float32,ours_over_products"
+    assert [shallow.split(",")[0], deep.split(",")[0]] == ["shallow", "deep"]
+    assert all(float(ratio) > 0 for row in (shallow, deep) for ratio in row.split(",")[1:])
+
+
+@pytest.mark.parametrize("document", ["README.md", "docs/reproducibility.md", "docs/sharing.md"])
+def test_every_make_command_of_a_document_is_there(document: str) -> None:
+    """Those that take long are run in part by tests of their own: test_verify, test_rounding, remotes."""
+    targets = set(re.findall(r"\bmake ([\w./-]+)", (ROOT / document).read_text()))
+    assert targets
+    for target in targets:
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
 def test_after_a_pull_another_clone_runs_nothing(subset: WorkingCopy, tmp_path: Path) -> None:
     subset.run(f"{REMOTE}dvc push --run-cache --remote shared", HOME=str(tmp_path))
     other = other_clone(subset, tmp_path)
