@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, with_environment
-from docs.readme import DOCUMENTS, blocks, fill, history_picture
+from docs.readme import AFTER, BEFORE, DOCUMENTS, HISTORY, blocks, fill, history_picture
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
@@ -91,7 +91,9 @@ def workflow_steps(job: str) -> list[str]:
     return [step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step]
 
 
-def test_the_workflow_shows_what_differs_from_main(subset: WorkingCopy, tmp_path: Path) -> None:
+def test_the_workflow_and_the_commands_of_the_history_show_what_a_commit_changed(
+    subset: WorkingCopy, tmp_path: Path
+) -> None:
     with_environment(subset)
     reproduce, prove, show = workflow_steps("reproduce")
     assert reproduce == "make repro"
@@ -104,6 +106,13 @@ def test_the_workflow_shows_what_differs_from_main(subset: WorkingCopy, tmp_path
     assert "deep.accuracy.mean" in summary
     assert "[40, 20]" in summary
     assert (subset.path / "dvc_plots/index.html").exists()
+    params, metrics, experiments = (
+        subset.run(command.replace(BEFORE, "HEAD~1").replace(AFTER, "HEAD")).stdout for command in HISTORY
+    )
+    assert "[40, 20]" in params
+    assert "deep.accuracy.mean" in metrics
+    assert "[40, 20]" in experiments
+    assert "[80, 40, 20]" in experiments
 
 
 @pytest.mark.parametrize("file", ["metrics/evaluation.json", "dvc.lock"])
