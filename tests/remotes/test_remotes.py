@@ -22,7 +22,9 @@ import yaml
 from conftest import ENVIRONMENT, ROOT, WorkingCopy, with_environment
 
 DOCUMENT = (ROOT / "docs/sharing.md").read_text()
-COMMANDS = dict(re.findall(r"^## ([^\n]*)\n(?:(?!^## ).)*?^```sh\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL))
+COMMANDS: dict[str, str] = dict(
+    re.findall(r"^## ([^\n]*)\n(?:(?!^## ).)*?^```sh\n(.*?)^```$", DOCUMENT, re.MULTILINE | re.DOTALL)
+)
 PUSH, PULL = COMMANDS["Push"], COMMANDS["Pull"].splitlines()[0]
 USER = pwd.getpwuid(os.geteuid()).pw_name
 LARGE = 128 * 2**20  # bytes, so that a push takes long enough to be cut off
@@ -67,7 +69,7 @@ def kill(process: subprocess.Popen[Any]) -> None:
 
 
 def program(name: str) -> str:
-    return str(shutil.which(name, path=f"{ENVIRONMENT['PATH']}{os.pathsep}/usr/sbin") or missing(name))
+    return shutil.which(name, path=f"{ENVIRONMENT['PATH']}{os.pathsep}/usr/sbin") or missing(name)
 
 
 def missing(name: str) -> NoReturn:
