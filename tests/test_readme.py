@@ -59,7 +59,7 @@ def test_make_bench_measures_and_writes_ratios(subset: WorkingCopy) -> None:
 @pytest.mark.parametrize("document", ["README.md", "docs/reproducibility.md", "docs/sharing.md"])
 def test_every_make_command_of_a_document_is_there(document: str) -> None:
     """Those that take long are run in part by tests of their own: test_verify, test_rounding, remotes."""
-    targets = set(re.findall(r"\bmake ([\w./-]+)", (ROOT / document).read_text()))
+    targets = set(re.findall(r"(?:^|`)make ([\w./-]+)", (ROOT / document).read_text(), re.MULTILINE))
     assert targets
     for target in targets:
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
