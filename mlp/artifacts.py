@@ -1,6 +1,7 @@
 """Trained networks to and from safetensors files. A file says what made it and rebuilds its own network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, overload
 
@@ -16,6 +17,15 @@ from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
 AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
 
 
+class Normalisation(BaseModel):
+    """Of pixels scaled to [0, 1], see `datasets.LabelledImages`."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    mean: float
+    std: float
+
+
 class Origin(BaseModel):
     """What a file's metadata tell of its network."""
 
@@ -27,9 +37,17 @@ class Origin(BaseModel):
     dataset: str
     seed: int
     settings: dict[str, Any]  # of the training
+    normalisation: Normalisation | None  # of the pixels, where the inputs are images
 
 
-def save(network: nn.Module, path: Path, dataset: str, seed: int, settings: Mapping[str, Any]) -> None:
+def save(
+    network: nn.Module,
+    path: Path,
+    dataset: str,
+    seed: int,
+    settings: Mapping[str, Any],
+    normalisation: Normalisation | None = None,
+) -> None:
     """Writes the weights in float32, with what made them as metadata."""
     origin = Origin.model_validate(
         {
@@ -39,6 +57,7 @@ def save(network: nn.Module, path: Path, dataset: str, seed: int, settings: Mapp
             "dataset": dataset,
             "seed": seed,
             "settings": settings,
+            "normalisation": normalisation,
         }
     )
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
@@ -55,15 +74,26 @@ def load(path: Path, dataset: str, kinds: Sequence[type[nn.Module]] = (ShallowNe
 
     Raises InputError where the file is not such a network's, OSError where it cannot be read.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            origin = Origin.model_validate_json(file.metadata()["network"])
-        if origin.dataset != dataset:
-            raise InputError(f"{path}: a network trained on {origin.dataset}; needed: one trained on {dataset}")
+    origin = read_origin(path)
+    if origin.dataset != dataset:
+        raise InputError(f"{path}: a network trained on {origin.dataset}; needed: one trained on {dataset}")
+    with _refusing_what_does_not_fit(path):
         with torch.device("meta"):
             network = {kind.__name__: kind for kind in kinds}[origin.architecture](*origin.arguments)
         network.load_state_dict(load_file(path), assign=True)
+    return network.double().eval()
+
+
+def read_origin(path: Path) -> Origin:
+    """What a network's file says of it. Raises InputError where it says nothing, OSError where it cannot be read."""
+    with _refusing_what_does_not_fit(path), safe_open(path, "pt") as file:
+        return Origin.model_validate_json(file.metadata()["network"])
+
+
+@contextmanager
+def _refusing_what_does_not_fit(path: Path) -> Iterator[None]:
+    try:
+        yield
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"{path}: not a network that a training stage wrote ({reason}); train it again") from error
-    return network.double().eval()

@@ -96,6 +96,7 @@ class SizeComparison(Training):
 class LearningRateComparison(Group):
     hidden: HiddenLayers
     learning_rates: LearningRates
+    seeds: Seeds
     epochs: Count
     batch_size: Count
 

@@ -32,7 +32,7 @@ def main(params: Params) -> None:
     jobs = [
         (group.hidden, Settings(group.epochs, group.batch_size, rate), seed)
         for rate in group.learning_rates
-        for seed in params.seeds
+        for seed in group.seeds
     ]
     with whole(Path("plots/learning_rates")) as folder:
         folder.mkdir()

@@ -1,44 +1,106 @@
-"""Measures all trained networks on the test images: metrics over seeds, accuracy per class, confusion matrices."""
+"""Measures all trained networks on the test images, and says which kind is better and whether to believe it."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from mlp import artifacts, datasets
-from mlp.evaluation import accuracy, confusion, parameter_count, predict, summary
+from mlp.comparison import compare
+from mlp.evaluation import (
+    accuracy,
+    confusion,
+    expected_calibration_error,
+    parameter_count,
+    predict,
+    probabilities,
+    reliability,
+    right,
+    summary,
+    training_multiply_adds,
+)
 from mlp.params import Params
 from stages import run, write_csv, write_json
+
+NETWORKS = ("shallow", "deep")
+MISTAKES = 16
 
 
 def main(params: Params) -> None:
     torch.set_num_threads(1)
     test = datasets.load(Path("data/processed/test.safetensors"))
+    training_images = len(datasets.load(Path("data/processed/train.safetensors")).labels)
     classes = datasets.CLASS_NAMES[params.dataset]
-    metrics, per_network, per_class = {}, [], []
-    for name in ("shallow", "deep"):
-        matrices, rows = [], []
-        for path in sorted(Path("models", name).iterdir()):
+    logits: dict[str, list[Tensor]] = {name: [] for name in NETWORKS}  # of each seed
+    rows = []
+    for name in NETWORKS:
+        for seed in params.seeds:
+            path = Path("models", name, f"seed-{seed}.safetensors")
             network = artifacts.load(path, params.dataset)
-            logits = predict(network, test)
-            matrices.append(confusion(logits, test.labels))
-            loss = cross_entropy(logits, test.labels).item()
-            seed = int(path.stem.removeprefix("seed-"))
-            rows.append((name, parameter_count(network), seed, accuracy(logits, test.labels), loss))
-        per_network += rows
-        metrics[name] = {"accuracy": summary([row[3] for row in rows])}
-        print(f"{name}: {json.dumps(metrics[name])}")
-        shares = [
-            (actual, predicted, share)
-            for actual, row in zip(classes, torch.stack(matrices).mean(dim=0).tolist(), strict=True)
-            for predicted, share in zip(classes, row, strict=True)
-        ]
-        write_csv(Path("plots/confusion", f"{name}.csv"), ["actual", "predicted", "share"], shares)
-        per_class += [(name, actual, share) for actual, predicted, share in shares if actual == predicted]
-    write_csv(Path("metrics/networks.csv"), ["network", "parameters", "seed", "accuracy", "loss"], per_network)
-    write_csv(Path("metrics/accuracy_per_class.csv"), ["network", "class", "accuracy"], per_class)
+            multiply_adds = training_multiply_adds(
+                network, training_images * artifacts.read_origin(path).settings["epochs"]
+            )
+            found = predict(network, test)
+            loss = cross_entropy(found, test.labels).item()
+            calibration_error = expected_calibration_error(reliability(found, test.labels))
+            score = accuracy(found, test.labels)
+            rows.append((name, parameter_count(network), multiply_adds, seed, score, loss, calibration_error))
+            logits[name].append(found)
+    header = ["network", "parameters", "multiply_adds", "seed", "accuracy", "loss", "calibration_error"]
+    write_csv(Path("metrics/networks.csv"), header, rows)
+
+    shares = [
+        (name, actual, predicted, share)
+        for name in NETWORKS
+        for actual, row in zip(classes, _mean_confusion(logits[name], test.labels).tolist(), strict=True)
+        for predicted, share in zip(classes, row, strict=True)
+    ]
+    write_csv(Path("metrics/confusion.csv"), ["network", "actual", "predicted", "share"], shares)
+    bins = [
+        (name, *each)
+        for name in NETWORKS
+        for each in reliability(torch.cat(logits[name]), test.labels.repeat(len(params.seeds)))
+    ]
+    write_csv(Path("plots/reliability.csv"), ["network", "images", "confidence", "accuracy"], bins)
+    mistakes = [
+        (name, image, classes[actual], classes[predicted], *chances)
+        for name in NETWORKS
+        for image, actual, predicted, *chances in _mistakes(logits[name][0], test.labels)
+    ]
+    header = ["network", "image", "actual", "predicted", "probability_of_actual", "probability_of_predicted"]
+    write_csv(Path("plots/mistakes.csv"), header, mistakes)
+
+    metrics: dict[str, object] = {
+        name: {
+            "accuracy": summary([row[4] for row in rows if row[0] == name]),
+            "calibration_error": summary([row[6] for row in rows if row[0] == name]),
+        }
+        for name in NETWORKS
+    }
+    shallow, deep = (torch.stack([right(each, test.labels) for each in logits[name]]).numpy() for name in NETWORKS)
+    comparison = compare(shallow, deep, NETWORKS)._asdict()
+    metrics["comparison"] = {
+        key: round(value, 6) if isinstance(value, float) else value for key, value in comparison.items()
+    }
     write_json(Path("metrics/evaluation.json"), metrics)
+    print(json.dumps(metrics, indent=2))
+
+
+def _mean_confusion(logits: list[Tensor], labels: Tensor) -> Tensor:
+    return torch.stack([confusion(each, labels) for each in logits]).mean(dim=0)
+
+
+def _mistakes(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, int, int, float, float]]:
+    """The images about which a network is surest and wrong: place, actual and predicted class, their probabilities."""
+    chances = probabilities(logits)
+    confidences, predicted = chances.max(dim=1)
+    wrong = (predicted != labels).nonzero().flatten()
+    for image in wrong[confidences[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist():
+        actual, guess = int(labels[image]), int(predicted[image])
+        yield image, actual, guess, chances[image, actual].item(), chances[image, guess].item()
 
 
 if __name__ == "__main__":

@@ -26,7 +26,9 @@ def _train_seed(
     dataset: str, make_network: Callable[[], Network], settings: Settings, seed: int, output: Path
 ) -> list[Epoch]:
     network, curve = train_network(make_network, settings, seed)
-    artifacts.save(network, output, dataset, seed, settings._asdict())
+    training = datasets.load(Path("data/processed/train.safetensors"))
+    normalisation = artifacts.Normalisation(mean=training.mean.item(), std=training.std.item())
+    artifacts.save(network, output, dataset, seed, settings._asdict(), normalisation)
     return curve
 
 

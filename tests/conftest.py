@@ -128,7 +128,7 @@ def subset_template(raw: Callable[[str], Path], tmp_path_factory: pytest.TempPat
         train_shallow=params["train_shallow"] | {"epochs": 1},
         train_deep=params["train_deep"] | {"epochs": 2},
         compare_sizes=params["compare_sizes"] | {"architectures": [[20], [8, 8]], "epochs": 1, "batch_size": 50},
-        compare_learning_rates=params["compare_learning_rates"] | {"epochs": 1, "batch_size": 32},
+        compare_learning_rates=params["compare_learning_rates"] | {"seeds": [0, 1], "epochs": 1, "batch_size": 32},
         train_prices=params["train_prices"] | {"epochs": 2},
         train_binary=params["train_binary"] | {"epochs": 2, "l1_penalties": [0, 0.01]},
     )

@@ -8,7 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from mlp.artifacts import load, save
+from mlp.artifacts import Normalisation, load, read_origin, save
 from mlp.errors import InputError
 from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
 from mlp.training import Settings, round_weights
@@ -40,7 +40,14 @@ def test_a_file_says_what_made_it(tmp_path: Path) -> None:
         "dataset": "mnist",
         "seed": 7,
         "settings": {"epochs": 2, "batch_size": 64, "learning_rate": 1e-5, "betas": [0.9, 0.999]},
+        "normalisation": None,
     }
+
+
+def test_a_network_of_images_says_how_to_normalise_them(tmp_path: Path) -> None:
+    normalisation = Normalisation(mean=0.1 + 0.2, std=1 / 3)
+    save(NETWORKS[0], tmp_path / "file", "mnist", 0, SETTINGS, normalisation)
+    assert read_origin(tmp_path / "file").normalisation == normalisation
 
 
 def test_the_same_network_gives_the_same_bytes_under_any_name(tmp_path: Path) -> None:
