@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pandas as pd
-import vl_convert
 
-from stages.lecture import LOOK, table
+from stages.charts import LOOK, svg
+from stages.lecture import table
 
 DOCUMENTS = ["README.md", "docs/reproducibility.md"]
 HOUSES = {"without_large": "without the large", "all": "all"}
@@ -47,7 +47,7 @@ def fill(text: str, blocks: dict[str, str]) -> str:
 def history_picture(root: Path) -> str:
     """What `dvc plots diff` shows of the accuracy of each network at both commits, as SVG."""
     shown = _output(f"dvc plots diff {BEFORE} {AFTER} --targets metrics/networks.csv --show-vega", root)
-    return vl_convert.vegalite_to_svg(json.loads(shown) | LOOK) + "\n"
+    return svg(json.loads(shown), LOOK)
 
 
 def _output(command: str, root: Path) -> str:

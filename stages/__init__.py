@@ -20,9 +20,14 @@ if not sys.stderr.isatty():
 
 
 def run(stage: Callable[[Params], None]) -> None:
-    """Runs a stage on the checked params.yaml. What the user can mend ends in one line and exit status 1."""
+    """Runs a stage on the checked params.yaml."""
+    explaining_errors(lambda: stage(load(Path("params.yaml"))))
+
+
+def explaining_errors(command: Callable[[], None]) -> None:
+    """Runs a command. What the user can mend ends in one line and exit status 1."""
     try:
-        stage(load(Path("params.yaml")))
+        command()
     except (InputError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

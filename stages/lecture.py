@@ -4,19 +4,17 @@ import json
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
-import vl_convert
 
 from mlp.by_hand import softmax
 from mlp.claims import FAILED, HELD, OPEN, one_more_run, verdict_on_number, verdict_on_order
 from mlp.params import Params
 from stages import run, whole
+from stages.charts import LOOK, Chart, svg
 
-# of a chart; the first font comes with vl-convert, so that texts are of the same width on every machine
-LOOK: dict[str, Any] = {"background": "white", "config": {"font": "Liberation Sans, Arial, sans-serif"}}
 SHALLOW_ALONE, SHALLOW, DEEP = 0.9712, 0.9649, 0.9367  # the lecture's test accuracies
 # and its losses of single batches in the deep network's first epoch, by step
 CURVE = {25: 2.2469, 50: 2.1274, 75: 1.9379, 100: 1.8415, 125: 1.6548, 150: 1.466, 175: 1.2895, 200: 1.1478, 225: 0.991}
@@ -104,7 +102,7 @@ def main(params: Params) -> None:
         size_settings=settings(third.epochs, third.batch_size, third.learning_rate),
     )
     with whole(Path("docs/lecture.svg")) as file:
-        file.write_text(vl_convert.vegalite_to_svg(json.dumps(picture(curves))) + "\n")
+        file.write_text(svg(picture(curves), LOOK))
     with whole(Path("docs/lecture.md")) as file:
         file.write_text(page)
 
@@ -226,7 +224,7 @@ def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
-def picture(curves: pd.DataFrame) -> dict[str, Any]:
+def picture(curves: pd.DataFrame) -> Chart:
     """A Vega-Lite chart of the first epoch: each seed thin, their mean thick, the lecture's losses as points."""
     lecture = [{"step": step, "training_loss": loss, "of": "the lecture"} for step, loss in CURVE.items()]
     ours = curves.assign(of=[f"learning rate {rate:g}" for rate in curves.learning_rate])
@@ -235,7 +233,7 @@ def picture(curves: pd.DataFrame) -> dict[str, Any]:
         "color": {"field": "of", "type": "nominal", "sort": None, "legend": {"title": None, "symbolOpacity": 1}},
     }
     loss = {"field": "training_loss", "type": "quantitative", "title": "cross-entropy of the batch (nats)"}
-    return LOOK | {
+    return {
         "data": {"values": lecture + ours.to_dict("records")},
         "width": 560,
         "height": 320,

@@ -1,0 +1,64 @@
+"""Pictures of any size, as images like those of the data sets."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from mlp.errors import InputError
+
+SIDE = 28
+BOX = {"mnist": 20, "fashion_mnist": 28}  # the longer side of what is shown, in pixels
+FAINT = 0.1  # of the brightest pixel: what is fainter does not count as shown
+
+
+def read(path: Path, dataset: str) -> Tensor:
+    """A picture as the data set would have it, uint8 [28, 28], light on dark.
+
+    One of that size is taken as it is, but for its darkness: dark on light is turned into light on dark. Another is
+    cut to what it shows and fitted: MNIST's digits into 20 by 20 pixels with their centre of mass in the middle (LeCun
+    et al., 1998), FashionMNIST's clothes into 28 by 28. Raises InputError where it shows nothing or is no picture.
+    """
+    try:
+        with Image.open(path) as picture:
+            pixels = _grey(ImageOps.exif_transpose(picture))
+    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a picture that can be read; needed: a PNG, JPEG or the like") from error
+    border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    if np.median(border) > 127:
+        pixels, border = 255 - pixels, 255 - border
+    if pixels.shape != (SIDE, SIDE):
+        pixels = _fit(pixels - np.minimum(pixels, np.median(border).astype(np.uint8)), path, dataset)
+    return torch.from_numpy(pixels)
+
+
+def _grey(picture: Image.Image) -> NDArray[np.uint8]:
+    if picture.mode.startswith("I;16"):  # Pillow would cut off what is above 255
+        return (np.asarray(picture) // 256).astype(np.uint8)
+    with_alpha = picture.convert("LA")
+    grey, alpha = np.asarray(with_alpha.getchannel("L")), np.asarray(with_alpha.getchannel("A"))
+    behind = 0 if alpha.any() and grey[alpha > 0].mean() > 127 and alpha.min() < 255 else 255
+    return np.asarray(Image.composite(with_alpha.getchannel("L"), Image.new("L", picture.size, behind), with_alpha.getchannel("A")))
+
+
+def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint8]:
+    if not pixels.any():
+        raise InputError(f"{path}: shows nothing, all of it is background; needed: a picture of one object")
+    rows, columns = np.nonzero(pixels > FAINT * pixels.max())
+    shown = pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
+    brightest = (shown.astype(np.float64) * 255 / shown.max()).round().astype(np.uint8)
+    scale = BOX[dataset] / max(shown.shape)
+    height, width = (max(1, round(side * scale)) for side in shown.shape)
+    small = np.asarray(Image.fromarray(brightest).resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR))
+    centre = [side / 2 for side in small.shape]
+    if dataset == "mnist":
+        centre = [float((np.arange(len(mass)) + 0.5) @ mass / mass.sum()) for mass in (small.sum(axis=1), small.sum(axis=0))]
+    top, left = (
+        min(max(round(SIDE / 2 - middle), 0), SIDE - side) for middle, side in zip(centre, small.shape, strict=True)
+    )
+    image = np.zeros((SIDE, SIDE), np.uint8)
+    image[top : top + height, left : left + width] = small
+    return image

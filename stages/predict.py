@@ -1,0 +1,61 @@
+"""Says what a picture shows, or each picture of a folder, with the networks that the pipeline trained."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from mlp import artifacts, pictures
+from mlp.datasets import CLASS_NAMES, LabelledImages
+from mlp.errors import InputError
+from mlp.evaluation import predict, probabilities
+from stages import csv_text, explaining_errors
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
+    parser.add_argument("pictures", type=Path, help="a picture of any size, light on dark or dark on light, or a folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        default=Path("models/deep"),
+        help="a network, or a folder of them, whose mean probabilities count (default: %(default)s)",
+    )
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    several = arguments.pictures.is_dir()
+    files = sorted(arguments.pictures.iterdir()) if several else [arguments.pictures]
+    models = sorted(arguments.model.iterdir()) if arguments.model.is_dir() else [arguments.model]
+    classes, chances = _predict(files, models)
+    answers = [classes[place] for place in chances.argmax(dim=1).tolist()] if files else []
+    if several:
+        rows = [(file.name, answer, *row) for file, answer, row in zip(files, answers, chances.tolist(), strict=True)]
+        print(csv_text(["file", "class", *classes], rows), end="")
+    else:
+        print(answers[0])
+        for name, chance in zip(classes, chances[0].tolist(), strict=True):
+            print(f"{name:12}{chance:.6f}")
+
+
+def _predict(files: Sequence[Path], models: Sequence[Path]) -> tuple[list[str], Tensor]:
+    """Names of the classes, and the probability of each, float64 [pictures, classes], mean over the models."""
+    if not models:
+        raise InputError("--model names an empty folder; needed: a network, as in models/deep/seed-0.safetensors")
+    if not files:
+        raise InputError("an empty folder; needed: one with pictures")
+    chances = []
+    for model in models:
+        origin = artifacts.read_origin(model)
+        if origin.normalisation is None:
+            raise InputError(f"{model}: a network trained on {origin.dataset}; needed: one trained on images")
+        mean, std = (torch.tensor(value, dtype=torch.float64) for _, value in origin.normalisation)
+        images = torch.stack([pictures.read(file, origin.dataset) for file in files])
+        data = LabelledImages(images, torch.zeros(len(images), dtype=torch.int64), mean, std)
+        chances.append(probabilities(predict(artifacts.load(model, origin.dataset), data)))
+    return CLASS_NAMES[origin.dataset], torch.stack(chances).mean(dim=0)
+
+
+if __name__ == "__main__":
+    explaining_errors(main)

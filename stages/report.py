@@ -1,0 +1,145 @@
+"""Writes report.html, one page with everything that the pipeline found, and the README's two pictures."""
+
+import base64
+import hashlib
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from mlp import datasets
+from mlp.params import Group, Params
+from stages import charts, run, whole
+from stages.charts import LOOK, NETWORKS, PAGE_LOOK, svg
+
+NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
+MODELS = ["ridge", "shallow", "deep"]
+CONFUSIONS = 5  # of each network
+
+
+def main(params: Params) -> None:
+    evaluation = json.loads(Path("metrics/evaluation.json").read_text())
+    networks, shares = pd.read_csv("metrics/networks.csv"), pd.read_csv("metrics/confusion.csv", dtype={"actual": str})
+    sizes = pd.read_csv("plots/sizes.csv", dtype={"hidden": str})
+    curves = pd.concat([pd.read_csv(f"plots/curves/{name}.csv").assign(network=name) for name in NETWORKS])
+    cost = pd.concat([networks, sizes.rename(columns={"hidden": "network", "test_accuracy": "accuracy"})])
+    predictions = pd.read_csv("plots/predictions.csv")
+    test = datasets.load(Path("data/processed/test.safetensors"))
+    classes = datasets.CLASS_NAMES[params.dataset]
+
+    by_size = charts.accuracy_by("parameters", "number of parameters", cost)
+    accuracies = charts.learning_curves(curves, {"validation_accuracy": "validation"}, "validation accuracy")
+    losses = {"training_loss": "training", "validation_loss": "validation"}
+    pictures = {
+        "accuracies": accuracies,
+        "losses": charts.learning_curves(curves, losses, "mean cross-entropy (nats)"),
+        "by_size": by_size,
+        "by_cost": charts.accuracy_by("multiply_adds", "multiply-adds of the training", cost),
+        "reliability": charts.reliability(pd.read_csv("plots/reliability.csv")),
+        **{f"confusion_{name}": charts.confusion(shares[shares.network == name], classes) for name in NETWORKS},
+        **{f"prices_{model}": charts.prices(predictions[predictions.model == model]) for model in MODELS},
+    }
+    # StrictUndefined: a name that is misspelt in the template is an error and no gap in the page
+    template = Environment(autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader("stages"))
+    page = template.get_template("report.html").render(
+        answer=answer(evaluation, NAMES[params.dataset], len(test.labels)),
+        dataset=NAMES[params.dataset],
+        evaluation=evaluation,
+        networks=_summaries(networks),
+        sizes=_size_summaries(sizes),
+        size_comparisons=pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str}).to_dict("records"),
+        chosen=json.loads(Path("metrics/sizes.json").read_text())["hidden"],
+        pictures={name: svg(chart, PAGE_LOOK) for name, chart in pictures.items()},
+        confusions={name: _top_confusions(shares[shares.network == name]) for name in NETWORKS},
+        mistakes=_mistakes(test.images),
+        seed=params.seeds[0],
+        models=MODELS,
+        params=list(_flat(params)),
+        files=list(_hashes([*sorted(Path("data/raw", params.dataset).iterdir()), Path(params.preprocess_prices.file)])),
+    )
+    for path, chart in (("docs/accuracy_by_size.svg", by_size), ("docs/validation_accuracy.svg", accuracies)):
+        with whole(Path(path)) as file:
+            file.write_text(svg(chart, LOOK))
+    with whole(Path("report.html")) as file:
+        file.write_text(page, encoding="utf-8")
+
+
+def answer(evaluation: dict[str, Any], dataset: str, images: int) -> str:
+    """What `evaluate` found, in one sentence."""
+    comparison = evaluation["comparison"]
+    low, difference, high = (f"{100 * comparison[key]:+.2f}" for key in ("low", "difference", "high"))
+    found = {
+        "shallow is better": "the shallow network is better than the deep one",
+        "deep is better": "the deep network is better than the shallow one",
+    }.get(comparison["verdict"], "no difference is shown between the shallow and the deep network")
+    return (
+        f"On the {images:,} test images of {dataset}, {found}: deep minus shallow is {difference} percentage points of "
+        f"mean accuracy, with a 95 % interval from {low} to {high}."
+    )
+
+
+def _summaries(networks: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for name in NETWORKS:
+        of = networks[networks.network == name]
+        columns = {column: spread(of[column]) for column in ("accuracy", "loss", "calibration_error")}
+        yield columns | {
+            "name": name,
+            "parameters": of.parameters.iloc[0],
+            "multiply_adds": of.multiply_adds.iloc[0],
+            "seeds": len(of),
+        }
+
+
+def _size_summaries(sizes: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    for hidden in sizes.hidden.unique():
+        of = sizes[sizes.hidden == hidden]
+        columns = {column: spread(of[column].dropna()) for column in ("validation_accuracy", "test_accuracy")}
+        yield columns | {"hidden": hidden, "parameters": of.parameters.iloc[0], "multiply_adds": of.multiply_adds.iloc[0]}
+
+
+def spread(values: "pd.Series[float]") -> str:
+    if values.empty:
+        return "not measured"
+    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
+
+
+def _top_confusions(shares: pd.DataFrame) -> list[dict[str, Any]]:
+    wrong = shares[(shares.actual != shares.predicted.astype(str)) & (shares.share > 0)]
+    return wrong.sort_values("share", ascending=False, kind="stable").head(CONFUSIONS).to_dict("records")
+
+
+def _mistakes(images: torch.Tensor) -> dict[str, list[dict[str, Any]]]:
+    table = pd.read_csv("plots/mistakes.csv")
+    table["png"] = [_png(images[place]) for place in table.image]
+    return {name: table[table.network == name].to_dict("records") for name in NETWORKS}
+
+
+def _png(image: torch.Tensor) -> str:
+    """A picture as text for the page, not compressed: what zlib makes of it depends on the machine."""
+    file = io.BytesIO()
+    Image.fromarray(image.numpy()).save(file, "PNG", compress_level=0)
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def _flat(params: Group, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name in type(params).model_fields:
+        value = getattr(params, name)
+        if isinstance(value, Group):
+            yield from _flat(value, f"{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _hashes(files: list[Path]) -> Iterator[tuple[str, str]]:
+    for file in files:
+        yield file.as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+if __name__ == "__main__":
+    run(main)
