@@ -3,10 +3,19 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: repro test test-remotes verify bench rounding readme lock
+.PHONY: repro test test-remotes report compare verify bench rounding readme lock
 
 repro: .venv/installed
 	dvc repro
+
+report: .venv/installed
+	dvc repro report
+	@echo report.html
+
+A ?= main
+B ?= HEAD
+compare: .venv/installed
+	@python -m stages.compare $(A) $(B)
 
 test: .venv/installed
 	ruff check .

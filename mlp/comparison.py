@@ -19,7 +19,7 @@ class Comparison(NamedTuple):
     """A second kind of network beside a first. All but the p-values are of accuracies, from 0 to 1."""
 
     difference: float  # of the mean accuracies, second minus first
-    low: float  # of the 95 % interval of the difference
+    low: float  # of the 95 % interval of the difference, over seeds and images
     high: float
     probability_of_improvement: float  # that a network of the second kind has the higher accuracy
     p_value: float  # of networks that differ in nothing but their seeds
@@ -27,10 +27,15 @@ class Comparison(NamedTuple):
     verdict: str
 
 
-def compare(first: Right, second: Right, names: tuple[str, str], resamples: int = 10_000) -> Comparison:
-    """Compares two kinds of network, of the same seeds and on the same images, each in the same order."""
+def compare(
+    first: Right, second: Right, names: tuple[str, str], resamples: int = 10_000, level: float = LEVEL
+) -> Comparison:
+    """Compares two kinds of network, of the same seeds and on the same images, each in the same order.
+
+    `level` is the share of samples that the interval leaves out.
+    """
     rights = first.sum(axis=1), second.sum(axis=1)  # whole numbers, so that ties are ties
-    low, high = bootstrap(first, second, resamples)
+    low, high = bootstrap(first, second, resamples, level)
     p_value = sign_flip(rights[1] - rights[0])
     return Comparison(
         float(second.mean() - first.mean()),
@@ -43,13 +48,14 @@ def compare(first: Right, second: Right, names: tuple[str, str], resamples: int 
     )
 
 
-def compare_all(
-    networks: dict[str, Right], resamples: int = 10_000
-) -> list[tuple[str, str, Comparison, float]]:
-    """Compares every pair: both names, the comparison, and its p-value after Holm, on which its verdict rests."""
+def compare_all(networks: dict[str, Right], resamples: int = 10_000) -> list[tuple[str, str, Comparison, float]]:
+    """Compares every pair: both names, the comparison, and its p-value after Holm, on which its verdict rests.
+
+    The intervals are wider (Bonferroni), so that all together hold the differences in 95 % of cases.
+    """
     names = list(networks)
     pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
-    found = [compare(networks[a], networks[b], (a, b), resamples) for a, b in pairs]
+    found = [compare(networks[a], networks[b], (a, b), resamples, LEVEL / len(pairs)) for a, b in pairs]
     adjusted = holm([each.p_value for each in found])
     return [
         (*pair, each._replace(verdict=verdict(each.low, each.high, p_value, pair)), p_value)
@@ -68,21 +74,21 @@ def verdict(low: float, high: float, p_value: float, names: tuple[str, str]) -> 
     return f"{names[low > 0]} is better"
 
 
-def bootstrap(first: Right, second: Right, resamples: int, seed: int = 0) -> tuple[float, float]:
-    """The 95 % percentile interval of the difference of mean accuracies, second minus first.
+def bootstrap(first: Right, second: Right, resamples: int, level: float = LEVEL) -> tuple[float, float]:
+    """The percentile interval of the difference of mean accuracies, second minus first; `level` 0.05 gives 95 %.
 
     Each resample draws seeds and images with replacement. Both kinds get the same draws, as they have the same seeds
     and images. Seeds and images vary crossed, a hierarchical bootstrap: Agarwal et al., Deep Reinforcement Learning at
     the Edge of the Statistical Precipice, NeurIPS 2021, with the images as the tasks.
     """
-    generator = np.random.default_rng(seed)
+    generator = np.random.default_rng(0)
     differences = second.astype(np.int8) - first.astype(np.int8)
     seeds, images = differences.shape
     sums = np.empty(resamples, np.int64)
     for number in range(resamples):
         of_images = differences[generator.integers(seeds, size=seeds)].sum(axis=0, dtype=np.int32)
         sums[number] = of_images[generator.integers(images, size=images, dtype=np.int32)].sum()
-    low, high = np.quantile(sums / differences.size, [LEVEL / 2, 1 - LEVEL / 2])
+    low, high = np.quantile(sums / differences.size, [level / 2, 1 - level / 2])
     return float(low), float(high)
 
 

@@ -62,7 +62,7 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[Bin]:
 
 def expected_calibration_error(bins: list[Bin]) -> float:
     """Mean distance between confidence and accuracy over images: Guo et al., On Calibration, ICML 2017."""
-    return sum(bin.images * abs(bin.accuracy - bin.confidence) for bin in bins) / sum(bin.images for bin in bins)
+    return sum(each.images * abs(each.accuracy - each.confidence) for each in bins) / sum(each.images for each in bins)
 
 
 def parameter_count(network: nn.Module) -> int:

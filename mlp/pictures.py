@@ -32,7 +32,7 @@ def read(path: Path, dataset: str) -> Tensor:
         pixels, border = 255 - pixels, 255 - border
     if pixels.shape != (SIDE, SIDE):
         pixels = _fit(pixels - np.minimum(pixels, np.median(border).astype(np.uint8)), path, dataset)
-    return torch.from_numpy(pixels)
+    return torch.from_numpy(pixels.copy())
 
 
 def _grey(picture: Image.Image) -> NDArray[np.uint8]:
@@ -41,7 +41,9 @@ def _grey(picture: Image.Image) -> NDArray[np.uint8]:
     with_alpha = picture.convert("LA")
     grey, alpha = np.asarray(with_alpha.getchannel("L")), np.asarray(with_alpha.getchannel("A"))
     behind = 0 if alpha.any() and grey[alpha > 0].mean() > 127 and alpha.min() < 255 else 255
-    return np.asarray(Image.composite(with_alpha.getchannel("L"), Image.new("L", picture.size, behind), with_alpha.getchannel("A")))
+    return np.asarray(
+        Image.composite(with_alpha.getchannel("L"), Image.new("L", picture.size, behind), with_alpha.getchannel("A"))
+    )
 
 
 def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint8]:
@@ -52,10 +54,16 @@ def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint
     brightest = (shown.astype(np.float64) * 255 / shown.max()).round().astype(np.uint8)
     scale = BOX[dataset] / max(shown.shape)
     height, width = (max(1, round(side * scale)) for side in shown.shape)
-    small = np.asarray(Image.fromarray(brightest).resize((width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR))
+    small = np.asarray(
+        Image.fromarray(brightest).resize(
+            (width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
+        )
+    )
     centre = [side / 2 for side in small.shape]
     if dataset == "mnist":
-        centre = [float((np.arange(len(mass)) + 0.5) @ mass / mass.sum()) for mass in (small.sum(axis=1), small.sum(axis=0))]
+        centre = [
+            float((np.arange(len(mass)) + 0.5) @ mass / mass.sum()) for mass in (small.sum(axis=1), small.sum(axis=0))
+        ]
     top, left = (
         min(max(round(SIDE / 2 - middle), 0), SIDE - side) for middle, side in zip(centre, small.shape, strict=True)
     )

@@ -36,7 +36,7 @@ def svg(chart: Chart, look: Chart) -> str:
 
 
 def learning_curves(curves: pd.DataFrame, measures: dict[str, str], title: str) -> Chart:
-    """Mean over seeds as a line in a band from the lowest to the highest, for each network and measure (column: name)."""
+    """Mean over seeds as a line, in a band from the lowest to the highest. `measures` are columns and their names."""
     means = (
         curves.melt(["network", "epoch"], list(measures), "measure")
         .groupby(["network", "epoch", "measure"], sort=False)
@@ -51,7 +51,12 @@ def learning_curves(curves: pd.DataFrame, measures: dict[str, str], title: str) 
         "width": 260,
         "height": 200,
         "encoding": {
-            "x": {"field": "epoch", "type": "quantitative", "title": "epoch", "axis": {"tickMinStep": 1, "tickCount": 5}},
+            "x": {
+                "field": "epoch",
+                "type": "quantitative",
+                "title": "epoch",
+                "axis": {"tickMinStep": 1, "tickCount": 5},
+            },
             "color": _network(),
             "strokeDash": dash if len(measures) > 1 else {},
         },
@@ -64,7 +69,10 @@ def learning_curves(curves: pd.DataFrame, measures: dict[str, str], title: str) 
                     "detail": {"field": "measure"},
                 },
             },
-            {"mark": {"type": "line", "strokeWidth": 2, "point": {"size": 12}}, "encoding": {"y": {"field": "mean", "type": "quantitative"}}},
+            {
+                "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 12}},
+                "encoding": {"y": {"field": "mean", "type": "quantitative"}},
+            },
         ],
     }
 
@@ -77,7 +85,10 @@ def accuracy_by(x: str, title: str, networks: pd.DataFrame) -> Chart:
     return {
         "data": {"values": networks[["network", x, "accuracy"]].to_dict("records")},
         "transform": [
-            {"calculate": "indexof(['shallow', 'deep'], datum.network) < 0 ? 'other sizes' : datum.network", "as": "kind"}
+            {
+                "calculate": "indexof(['shallow', 'deep'], datum.network) < 0 ? 'other sizes' : datum.network",
+                "as": "kind",
+            }
         ],
         "width": 260,
         "height": 200,
@@ -135,7 +146,11 @@ def confusion(shares: pd.DataFrame, classes: Sequence[str]) -> Chart:
     opaque = {"type": "quantitative", "scale": {"type": "sqrt", "domain": [0, 1], "range": [0, 1]}, "legend": None}
     axes = {"type": "nominal", "sort": list(classes)}
     return {
-        "data": {"values": shares[["actual", "predicted", "share"]].astype({"actual": str, "predicted": str}).to_dict("records")},
+        "data": {
+            "values": shares[["actual", "predicted", "share"]]
+            .astype({"actual": str, "predicted": str})
+            .to_dict("records")
+        },
         "transform": [{"calculate": "datum.share < 0.0005 ? '' : format(datum.share * 100, '.1f')", "as": "percent"}],
         "width": 270,
         "height": 270,

@@ -37,7 +37,14 @@ def main(params: Params) -> None:
     images = len(datasets.load(Path("data/processed/train.safetensors")).labels) * settings.epochs
     rights = [right(predict(network, test), test.labels) for network, _ in trained]
     rows = [
-        (name, parameter_count(network), training_multiply_adds(network, images), seed, score, hits.double().mean().item())
+        (
+            name,
+            parameter_count(network),
+            training_multiply_adds(network, images),
+            seed,
+            score,
+            hits.double().mean().item(),
+        )
         for name, (_, seed), (network, _), score, hits in zip(names, runs, trained, scores, rights, strict=True)
     ]
     header = ["hidden", "parameters", "multiply_adds", "seed", "validation_accuracy", "test_accuracy"]

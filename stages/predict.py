@@ -16,7 +16,9 @@ from stages import csv_text, explaining_errors
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m stages.predict", description=__doc__)
-    parser.add_argument("pictures", type=Path, help="a picture of any size, light on dark or dark on light, or a folder")
+    parser.add_argument(
+        "pictures", type=Path, help="a picture of any size, light on dark or dark on light, or a folder"
+    )
     parser.add_argument(
         "--model",
         type=Path,
@@ -26,10 +28,9 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     several = arguments.pictures.is_dir()
-    files = sorted(arguments.pictures.iterdir()) if several else [arguments.pictures]
-    models = sorted(arguments.model.iterdir()) if arguments.model.is_dir() else [arguments.model]
-    classes, chances = _predict(files, models)
-    answers = [classes[place] for place in chances.argmax(dim=1).tolist()] if files else []
+    files = _files(arguments.pictures, "pictures")
+    classes, chances = _predict(files, _files(arguments.model, "networks, as models/deep"))
+    answers = [classes[place] for place in chances.argmax(dim=1).tolist()]
     if several:
         rows = [(file.name, answer, *row) for file, answer, row in zip(files, answers, chances.tolist(), strict=True)]
         print(csv_text(["file", "class", *classes], rows), end="")
@@ -39,12 +40,15 @@ def main() -> None:
             print(f"{name:12}{chance:.6f}")
 
 
+def _files(path: Path, needed: str) -> list[Path]:
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    if not files:
+        raise InputError(f"{path}: an empty folder; needed: one with {needed}")
+    return files
+
+
 def _predict(files: Sequence[Path], models: Sequence[Path]) -> tuple[list[str], Tensor]:
     """Names of the classes, and the probability of each, float64 [pictures, classes], mean over the models."""
-    if not models:
-        raise InputError("--model names an empty folder; needed: a network, as in models/deep/seed-0.safetensors")
-    if not files:
-        raise InputError("an empty folder; needed: one with pictures")
     chances = []
     for model in models:
         origin = artifacts.read_origin(model)

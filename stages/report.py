@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,9 @@ def main(params: Params) -> None:
         evaluation=evaluation,
         networks=_summaries(networks),
         sizes=_size_summaries(sizes),
-        size_comparisons=pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str}).to_dict("records"),
+        size_comparisons=pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str}).to_dict(
+            "records"
+        ),
         chosen=json.loads(Path("metrics/sizes.json").read_text())["hidden"],
         pictures={name: svg(chart, PAGE_LOOK) for name, chart in pictures.items()},
         confusions={name: _top_confusions(shares[shares.network == name]) for name in NETWORKS},
@@ -100,7 +102,11 @@ def _size_summaries(sizes: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for hidden in sizes.hidden.unique():
         of = sizes[sizes.hidden == hidden]
         columns = {column: spread(of[column].dropna()) for column in ("validation_accuracy", "test_accuracy")}
-        yield columns | {"hidden": hidden, "parameters": of.parameters.iloc[0], "multiply_adds": of.multiply_adds.iloc[0]}
+        yield columns | {
+            "hidden": hidden,
+            "parameters": of.parameters.iloc[0],
+            "multiply_adds": of.multiply_adds.iloc[0],
+        }
 
 
 def spread(values: "pd.Series[float]") -> str:
@@ -109,12 +115,12 @@ def spread(values: "pd.Series[float]") -> str:
     return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
 
 
-def _top_confusions(shares: pd.DataFrame) -> list[dict[str, Any]]:
+def _top_confusions(shares: pd.DataFrame) -> list[dict[Hashable, Any]]:
     wrong = shares[(shares.actual != shares.predicted.astype(str)) & (shares.share > 0)]
     return wrong.sort_values("share", ascending=False, kind="stable").head(CONFUSIONS).to_dict("records")
 
 
-def _mistakes(images: torch.Tensor) -> dict[str, list[dict[str, Any]]]:
+def _mistakes(images: torch.Tensor) -> dict[str, list[dict[Hashable, Any]]]:
     table = pd.read_csv("plots/mistakes.csv")
     table["png"] = [_png(images[place]) for place in table.image]
     return {name: table[table.network == name].to_dict("records") for name in NETWORKS}

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 import torch
 import yaml
@@ -21,6 +22,9 @@ ROOT = Path(__file__).parents[1]
 # with this Python's commands first, `dvc` and `python` among them
 ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
 torch.set_num_threads(1)
+# the same examples in every run, and none too slow on a busy machine
+hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("reproducible")
 
 
 class WorkingCopy:

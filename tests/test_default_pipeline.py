@@ -28,7 +28,7 @@ def built(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> WorkingC
 def test_both_networks_reach_97_percent_on_the_test_images(built: WorkingCopy) -> None:
     metrics = json.loads((built.path / "metrics/evaluation.json").read_text())
     for name in ("shallow", "deep"):
-        assert len(list((built.path / "models" / name).iterdir())) == 5
+        assert len(list((built.path / "models" / name).iterdir())) == 8
         assert metrics[name]["accuracy"]["mean"] >= 0.970
 
 
@@ -41,7 +41,7 @@ def test_the_metrics_are_those_of_the_stored_networks(built: WorkingCopy) -> Non
     """Recounted from the files, image by image in numbers of right answers, without the project's metrics."""
     test = datasets.load(built.path / "data/processed/test.safetensors")
     metrics = json.loads((built.path / "metrics/evaluation.json").read_text())
-    per_class = list(csv.DictReader((built.path / "metrics/accuracy_per_class.csv").open()))
+    shares = list(csv.DictReader((built.path / "metrics/confusion.csv").open()))
     for name in ("shallow", "deep"):
         accuracies, right_of_class = [], torch.zeros(10)
         for file in sorted((built.path / "models" / name).iterdir()):
@@ -52,17 +52,18 @@ def test_the_metrics_are_those_of_the_stored_networks(built: WorkingCopy) -> Non
             right_of_class += torch.bincount(test.labels[right], minlength=10)
         assert metrics[name]["accuracy"]["mean"] == pytest.approx(torch.stack(accuracies).mean().item(), abs=1e-6)
         assert metrics[name]["accuracy"]["std"] == pytest.approx(torch.stack(accuracies).std().item(), abs=1e-6)
-        expected = right_of_class / torch.bincount(test.labels) / 5
-        stored = [float(row["accuracy"]) for row in per_class if row["network"] == name]
+        expected = right_of_class / torch.bincount(test.labels) / 8
+        of_name = [row for row in shares if row["network"] == name]
+        stored = [float(row["share"]) for row in of_name if row["actual"] == row["predicted"]]
         assert stored == pytest.approx(expected.tolist(), abs=1e-5)
 
 
 def test_each_size_is_tested_and_the_best_on_validation_chosen(built: WorkingCopy) -> None:
-    sizes = pd.read_csv(built.path / "metrics/sizes.csv")
+    sizes = pd.read_csv(built.path / "plots/sizes.csv")
     metrics = json.loads((built.path / "metrics/sizes.json").read_text())
     means = sizes.groupby("hidden").mean()
     assert means.parameters.to_dict() == {"320-160-80-40-20": 319_710, "400-200": 396_210, "40-20": 32_430}
-    assert sizes.groupby("hidden").seed.nunique().tolist() == [5, 5, 5]
+    assert sizes.groupby("hidden").seed.nunique().tolist() == [8, 8, 8]
     assert metrics["hidden"] == means.validation_accuracy.idxmax()
     accuracy = sizes.test_accuracy[sizes.hidden == metrics["hidden"]]
     assert metrics["deep"]["accuracy"]["mean"] == pytest.approx(accuracy.mean(), abs=1e-6)
@@ -87,7 +88,7 @@ def test_the_errors_of_prices_are_those_of_the_stored_networks(built: WorkingCop
         assert row.r2 == pytest.approx(1 - unexplained, abs=1e-6)
 
     for name in ("shallow", "deep"):
-        for seed in range(5):
+        for seed in range(8):
             path = built.path / f"models/prices/{houses}/{name}/seed-{seed}.safetensors"
             network = artifacts.load(path, f"ames/{houses}")
             check(test.dollars(network(test.inputs()).squeeze(1)).detach().numpy(), name, seed)

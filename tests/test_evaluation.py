@@ -6,11 +6,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from sklearn.calibration import calibration_curve
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mlp.datasets import LabelledImages
-from mlp.evaluation import accuracy, confusion, predict, probabilities
-from mlp.models import ShallowNeuralNet
+from mlp.evaluation import (
+    Bin,
+    accuracy,
+    confusion,
+    expected_calibration_error,
+    predict,
+    probabilities,
+    reliability,
+    training_multiply_adds,
+)
+from mlp.models import DeepNeuralNet, ShallowNeuralNet
 
 
 @st.composite
@@ -61,3 +72,29 @@ def test_prediction_is_in_the_stored_order_and_in_eval_mode() -> None:
     expected = network((images.flatten(1).double() / 255 - data.mean) / data.std)
     torch.testing.assert_close(predict(network, data), expected.detach())
     assert not network.training
+
+
+@given(predictions())
+def test_reliability_is_scikit_learns_calibration_curve_of_the_predicted_class(case: tuple[Tensor, Tensor]) -> None:
+    logits, labels = case
+    confidences, predicted = probabilities(logits).max(dim=1)
+    accuracies, means = calibration_curve(predicted == labels, confidences, n_bins=15)
+    bins = reliability(logits, labels)
+    on_an_edge = ((confidences * 15).round() - confidences * 15).abs() < 1e-9  # which belong to either bin
+    if not (on_an_edge & (confidences < 1)).any():
+        assert [each.accuracy for each in bins] == pytest.approx(accuracies.tolist())
+        assert [each.confidence for each in bins] == pytest.approx(means.tolist())
+    assert sum(each.images for each in bins) == len(labels)
+
+
+def test_the_calibration_error_is_the_mean_distance_weighted_by_images() -> None:
+    bins = [Bin(images=30, confidence=0.9, accuracy=0.8), Bin(images=10, confidence=0.5, accuracy=0.9)]
+    assert expected_calibration_error(bins) == pytest.approx((30 * 0.1 + 10 * 0.4) / 40)
+
+
+@pytest.mark.parametrize("network", [ShallowNeuralNet(30, 7, 5), DeepNeuralNet(30, [9, 8, 6], 5)], ids=str)
+def test_multiply_adds_of_training_are_half_the_operations_that_torch_counts(network: nn.Module) -> None:
+    with FlopCounterMode(display=False) as counter:
+        loss = nn.functional.cross_entropy(network(torch.randn(12, 30)), torch.zeros(12).long())
+        torch.autograd.grad(loss, list(network.parameters()))
+    assert training_multiply_adds(network, images=12) == counter.get_total_flops() / 2

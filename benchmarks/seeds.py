@@ -1,0 +1,137 @@
+"""What a comparison can show with how many seeds, and what they cost. Writes benchmarks/seeds.csv.
+
+Draws networks that err as those of the last run do, and compares them as `evaluate` does: some that do not differ, to
+count false alarms, and some that differ by more and more, to find the difference that is shown four times of five.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import optimize, stats
+from tqdm import tqdm
+
+from mlp import artifacts, datasets
+from mlp.comparison import NO_DIFFERENCE, Right, compare
+from mlp.datasets import CLASSES, PIXELS
+from mlp.evaluation import predict, right
+from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
+from mlp.params import Params, Training
+from mlp.training import Settings, train
+from stages import run, write_csv
+
+SEEDS = [5, 6, 8, 10, 15]
+GAPS = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]  # of mean accuracy
+EQUAL, APART = 400, 200  # comparisons of networks that do not differ, and for each gap of those that do
+POWER = 0.8
+RESAMPLES = 400  # of each comparison: it needs no more here, where the mean of many counts
+
+
+class Errors(NamedTuple):
+    """How networks err. One is right about an image where the sum of four normal variables is above a threshold.
+
+    The variables: how easy the image is for all networks, how easy it is for the network's kind, how lucky the seed
+    was, and what is left. The variances of all but luck add up to one.
+    """
+
+    accuracy: float
+    all: float  # standard deviation of each variable
+    kind: float
+    luck: float
+    rest: float
+
+
+def draw(
+    generator: np.random.Generator, errors: Errors, seeds: int, images: int, kinds: int = 2, gap: float = 0.0
+) -> list[Right]:
+    """Networks of several kinds, the first of which is better by `gap`."""
+    common = errors.all * generator.normal(size=images) + errors.kind * generator.normal(size=(kinds, 1, images))
+    own = errors.luck * generator.normal(size=(kinds, seeds, 1)) + errors.rest * generator.normal(
+        size=(kinds, seeds, images)
+    )
+    thresholds = [stats.norm.ppf(1 - errors.accuracy - gap * (kind == 0)) for kind in range(kinds)]
+    return [ease > threshold for ease, threshold in zip(common + own, thresholds, strict=True)]
+
+
+def measured(kinds: list[Right]) -> Errors:
+    """How two kinds of network err, from how often two networks of the same kind and of both kinds err together."""
+    wrong = [(~each).astype(np.float64) for each in kinds]
+    images, rate = wrong[0].shape[1], float(np.mean(wrong))
+    together = [a @ b.T / images for a, b in ((wrong[0], wrong[0]), (wrong[1], wrong[1]), (wrong[0], wrong[1]))]
+    of_a_kind = float(np.mean([each[~np.eye(len(each), dtype=bool)].mean() for each in together[:2]]))
+    of_both = float(together[2].mean())
+    threshold = float(stats.norm.ppf(rate))
+
+    def correlation(share: float) -> float:
+        def off(rho: float) -> float:
+            cdf = stats.multivariate_normal.cdf([threshold, threshold], cov=[[1, rho], [rho, 1]], rng=0)
+            return float(cdf) - share
+
+        return float(optimize.brentq(off, 0, 0.999))
+
+    same, cross = correlation(of_a_kind), correlation(of_both)
+    spread = np.mean([each.mean(axis=1).var(ddof=1) for each in wrong]) - (rate - of_a_kind) / images
+    luck = float(np.sqrt(max(spread, 0)) / stats.norm.pdf(threshold))
+    return Errors(1 - rate, np.sqrt(cross), np.sqrt(max(same - cross, 0)), luck, np.sqrt(1 - same))
+
+
+def shown(errors: Errors, seeds: int, images: int, job: tuple[float, int]) -> bool:
+    """Whether the comparison of two kinds with that gap, drawn with that seed, shows a difference."""
+    gap, seed = job
+    first, second = draw(np.random.default_rng(seed), errors, seeds, images, gap=gap)
+    return compare(first, second, ("first", "second"), RESAMPLES).verdict != NO_DIFFERENCE
+
+
+def main(params: Params) -> None:
+    torch.set_num_threads(1)
+    test = datasets.load(Path("data/processed/test.safetensors"))
+    kinds = [
+        np.array(
+            [
+                right(predict(artifacts.load(path, params.dataset), test), test.labels).numpy()
+                for path in sorted(Path("models", name).iterdir())
+            ]
+        )
+        for name in ("shallow", "deep")
+    ]
+    errors, cost = measured(kinds), seconds_of_a_seed(params)
+    rows = []
+    jobs = [(0.0, seed) for seed in range(EQUAL)] + [(gap, seed) for gap in GAPS for seed in range(APART)]
+    with ProcessPoolExecutor() as pool, tqdm(total=len(SEEDS) * len(jobs), desc="seeds", unit="comparison") as bar:
+        for seeds in SEEDS:
+            found = []
+            for each in pool.map(partial(shown, errors, seeds, len(test.labels)), jobs, chunksize=10):
+                found.append(each)
+                bar.update()
+            powers = np.array(found[EQUAL:]).reshape(len(GAPS), APART).mean(axis=1)
+            # monotone, as more of the same is never harder to see
+            detectable = float(np.interp(POWER, np.maximum.accumulate(powers), GAPS, right=np.nan))
+            rows.append(
+                (seeds, seeds * cost / 60, sum(found[:EQUAL]) / EQUAL, detectable if powers[-1] >= POWER else "")
+            )
+    write_csv(Path("benchmarks/seeds.csv"), ["seeds", "core_minutes", "false_alarms", "detectable"], rows)
+
+
+def seconds_of_a_seed(params: Params) -> float:
+    """Of training one network of each kind, on one core."""
+    training, validation = (
+        datasets.load(Path(f"data/processed/{part}.safetensors")) for part in ("train", "validation")
+    )
+    shallow, deep = params.train_shallow, params.train_deep
+    kinds: list[tuple[Callable[[], Network], Training]] = [
+        (partial(ShallowNeuralNet, PIXELS, shallow.hidden, CLASSES), shallow),
+        (partial(DeepNeuralNet, PIXELS, params.hidden, CLASSES), deep),
+    ]
+    start = time.perf_counter()
+    for make, group in kinds:
+        train(make, training, validation, Settings(group.epochs, group.batch_size, group.learning_rate), seed=0)
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,93 @@
+"""Prints what changed between two commits, and which change is more than the noise of seeds."""
+
+import argparse
+import io
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+from scipy import stats
+
+from mlp.comparison import LEVEL, holm
+from mlp.errors import InputError
+from stages import explaining_errors
+
+MEASURES = {  # in git, a row for each seed: columns that name what was measured, and the measure
+    "metrics/networks.csv": (["network"], "accuracy"),
+    "metrics/prices.csv": (["part", "houses", "model"], "rmsle"),
+    "metrics/binary.csv": (["l1_penalty"], "test_accuracy"),
+}
+
+
+class Change(NamedTuple):
+    what: str
+    before: "pd.Series[float]"  # by seed
+    after: "pd.Series[float]"
+    p_value: float  # of the seeds that both have
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
+    parser.add_argument("before", help="a commit, as git names it")
+    parser.add_argument("after", help="another")
+    arguments = parser.parse_args()
+    revisions = arguments.before, arguments.after
+    changes = [change for file in MEASURES for change in _changes(file, *(_read(file, each) for each in revisions))]
+    print(_run("dvc", "params", "diff", *revisions) or "The same parameters.\n")
+    if not changes:
+        print("The same metrics.")
+        return
+    adjusted = holm([change.p_value for change in changes])
+    rows = [
+        [
+            change.what,
+            _spread(change.before),
+            _spread(change.after),
+            f"{change.after.mean() - change.before.mean():+.4f}",
+            f"{p_value:.2g}",
+            "more than the noise of seeds" if p_value <= LEVEL else "no difference shown",
+        ]
+        for change, p_value in zip(changes, adjusted, strict=True)
+    ]
+    header = ["measure, mean ± deviation over seeds", *revisions, "change", "p-value", "verdict"]
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in [header, *rows]:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print(f"Paired t-tests of the seeds that both have, with Holm's correction for {len(rows)} of them.")
+
+
+def _changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Change]:
+    """What both commits measured and is not the same in both."""
+    keys, measure = MEASURES[file]
+    groups = [dict(iter(table.dropna(subset="seed").groupby(keys, sort=False))) for table in (before, after)]
+    for key in [key for key in groups[0] if key in groups[1]]:
+        first, second = (group[key].set_index("seed")[measure] for group in groups)
+        if not first.equals(second):
+            common = first.index.intersection(second.index)
+            differences = (second - first)[common]
+            same = len(common) < 2 or not differences.any()
+            p_value = 1.0 if same else float(stats.ttest_1samp(differences, 0).pvalue)
+            yield Change(f"{Path(file).stem}: {', '.join(map(str, key))} {measure}", first, second, p_value)
+
+
+def _read(file: str, revision: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
+
+
+def _run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise InputError(
+            f"{' '.join(command)}: {' '.join(done.stderr.split())}; needed: two commits of this repository"
+        )
+    return done.stdout
+
+
+def _spread(values: "pd.Series[float]") -> str:
+    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
+
+
+if __name__ == "__main__":
+    explaining_errors(main)

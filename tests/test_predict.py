@@ -1,0 +1,122 @@
+"""`python -m stages.predict` on real test images written as pictures."""
+
+import csv
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from conftest import WorkingCopy
+from mlp import artifacts, datasets, pictures
+from mlp.datasets import LabelledImages, read_idx
+from mlp.errors import InputError
+from mlp.evaluation import predict, probabilities
+
+COUNT = 60
+
+
+@pytest.fixture
+def test_images(subset: WorkingCopy) -> LabelledImages:
+    return datasets.load(subset.path / "data/processed/test.safetensors")
+
+
+def table(text: str) -> tuple[list[str], list[str], np.ndarray]:
+    """Files, classes and probabilities."""
+    header, *rows = csv.reader(io.StringIO(text))
+    assert header == ["file", "class", *"0123456789"]
+    return [row[0] for row in rows], [row[1] for row in rows], np.array([row[2:] for row in rows], float)
+
+
+@pytest.mark.parametrize("dark_on_light", [False, True])
+def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
+    dark_on_light: bool, subset: WorkingCopy, test_images: LabelledImages
+) -> None:
+    (subset.path / "pictures").mkdir()
+    for place, image in enumerate(test_images.images[:COUNT]):
+        pixels = image.numpy()
+        Image.fromarray(255 - pixels if dark_on_light else pixels).save(subset.path / f"pictures/{place:03}.png")
+    model = "models/shallow/seed-1.safetensors"
+    files, classes, found = table(subset.run(f"python -m stages.predict pictures --model {model}").stdout)
+    network = artifacts.load(subset.path / model, "mnist")
+    expected = probabilities(predict(network, test_images))[:COUNT]
+    assert files == [f"{place:03}.png" for place in range(COUNT)]
+    assert classes == [str(label) for label in expected.argmax(dim=1).tolist()]
+    np.testing.assert_array_equal(found, expected.numpy().round(6))
+
+
+def test_a_folder_of_networks_answers_with_their_mean(subset: WorkingCopy, test_images: LabelledImages) -> None:
+    Image.fromarray(test_images.images[0].numpy()).save(subset.path / "some.png")
+    lines = subset.run("python -m stages.predict some.png").stdout.splitlines()
+    networks = [artifacts.load(subset.path / f"models/deep/seed-{seed}.safetensors", "mnist") for seed in (0, 1)]
+    expected = torch.stack([probabilities(predict(each, test_images))[0] for each in networks]).mean(dim=0)
+    assert lines[0] == str(int(expected.argmax()))
+    assert [line.split()[0] for line in lines[1:]] == list("0123456789")
+    assert [float(line.split()[1]) for line in lines[1:]] == pytest.approx(expected.tolist(), abs=1e-6)
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_every_test_image_is_taken_as_it_is(dataset: str, raw: Callable[[str], Path], tmp_path: Path) -> None:
+    """That its background is dark is seen in all but a few, whose clothes fill the picture."""
+    images = read_idx(raw(dataset) / "t10k-images-idx3-ubyte")[:1000]
+    changed = 0
+    for image in images:
+        Image.fromarray(image.numpy()).save(tmp_path / "image.png")
+        changed += not torch.equal(pictures.read(tmp_path / "image.png", dataset), image)
+    assert changed == 0
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
+@pytest.mark.parametrize("size", [(200, 150), (60, 400), (31, 31)])
+def test_a_large_picture_comes_out_near_the_image_that_was_drawn(
+    suffix: str, size: tuple[int, int], mnist_raw: Path, tmp_path: Path
+) -> None:
+    """A test image, enlarged, dark on paper that is not quite white, and off the middle."""
+    for image in read_idx(mnist_raw / "t10k-images-idx3-ubyte")[:20]:
+        side = min(size)
+        ink = Image.fromarray(image.numpy()).resize((side, side), Image.Resampling.BICUBIC)
+        paper = Image.new("RGB", size, (250, 245, 235))
+        paper.paste((20, 20, 60), (size[0] - side, 0), ink)
+        paper.save(tmp_path / f"drawn.{suffix}")
+        found = pictures.read(tmp_path / f"drawn.{suffix}", "mnist").double().flatten()
+        assert torch.corrcoef(torch.stack([found, image.double().flatten()]))[0, 1] > 0.9
+
+
+def test_transparency_and_16_bits_are_read_as_seen(tmp_path: Path, mnist_raw: Path) -> None:
+    image = read_idx(mnist_raw / "t10k-images-idx3-ubyte")[0].numpy()
+    for ink in (0, 255):  # black or white strokes on nothing
+        Image.merge("LA", [Image.new("L", (28, 28), ink), Image.fromarray(image)]).save(tmp_path / "clear.png")
+        np.testing.assert_array_equal(pictures.read(tmp_path / "clear.png", "mnist").numpy(), image)
+    Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    np.testing.assert_array_equal(pictures.read(tmp_path / "deep.png", "mnist").numpy(), image)
+
+
+@pytest.mark.parametrize("colour", [0, 255])
+def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
+    Image.new("L", (100, 50), colour).save(tmp_path / "nothing.png")
+    with pytest.raises(InputError, match=r"nothing.png: shows nothing"):
+        pictures.read(tmp_path / "nothing.png", "mnist")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        ("params.yaml", "params.yaml: not a picture that can be read; needed: a PNG, JPEG or the like"),
+        ("none.png", "none.png"),
+        ("empty", "empty: an empty folder; needed: one with pictures"),
+        ("some.png --model empty", "empty: an empty folder; needed: one with networks, as models/deep"),
+        ("some.png --model params.yaml", "params.yaml: not a network that a training stage wrote"),
+        ("some.png --model models/prices/all/deep", "ames/all; needed: one trained on images"),
+    ],
+)
+def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str, subset: WorkingCopy) -> None:
+    (subset.path / "empty").mkdir()
+    Image.new("L", (28, 28)).save(subset.path / "some.png")
+    done = subset.run(f"python -m stages.predict {arguments}", check=False)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert line in done.stderr
+    assert done.stderr.count("\n") == 1
