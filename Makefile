@@ -3,7 +3,7 @@ PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: repro test test-remotes report compare verify bench rounding readme lock
+.PHONY: repro test test-remotes report compare verify bench rounding seeds readme lock
 
 repro: .venv/installed
 	dvc repro
@@ -35,6 +35,9 @@ bench: .venv/installed
 
 rounding: .venv/installed
 	python -m benchmarks.rounding
+
+seeds: .venv/installed
+	python -m benchmarks.seeds
 
 readme: .venv/installed
 	python -m docs.readme

@@ -8,8 +8,9 @@ import pandas as pd
 
 from stages.charts import LOOK, svg
 from stages.lecture import table
+from stages.report import answer
 
-DOCUMENTS = ["README.md", "docs/reproducibility.md"]
+DOCUMENTS = ["README.md", "docs/comparison.md", "docs/reproducibility.md"]
 HOUSES = {"without_large": "without the large", "all": "all"}
 BEFORE, AFTER = "999cbb3", "bb067b1"  # two commits of this repository, the second with a smaller deep network
 HISTORY = [
@@ -18,11 +19,17 @@ HISTORY = [
     f"dvc exp show --md --rev {AFTER} -n 2 --only-changed --hide-workspace "
     "--drop 'Created|models|plots|metrics/networks'",
 ]
+COMPARE = f"python -m stages.compare {BEFORE} {AFTER}"
 
 
 def blocks(root: Path) -> dict[str, str]:
     """The text of each block that a document has between its markers, by name."""
+    evaluation = json.loads((root / "metrics/evaluation.json").read_text())
     return {
+        "answer": answer(evaluation, "MNIST", 10_000),
+        "comparison": comparison(evaluation["comparison"]),
+        "seeds": seeds(pd.read_csv(root / "benchmarks/seeds.csv")),
+        "compare": f"```\n{_output(COMPARE, root).strip()}\n```",
         "pipeline": f"```mermaid\n{_output('dvc dag --mermaid', root).strip()}\n```",
         "results": networks(pd.read_csv(root / "metrics/networks.csv")),
         "prices": prices(pd.read_csv(root / "metrics/prices.csv")),
@@ -59,8 +66,23 @@ def networks(scores: pd.DataFrame) -> str:
     for name in scores.network.unique():
         of = scores[scores.network == name]
         parameters = f"{of.parameters.iloc[0]:,}"
-        rows.append([name, spread(of.accuracy, ".4f"), spread(of.loss, ".4f"), parameters, str(len(of))])
-    return table(["network", "test accuracy", "test loss", "parameters", "seeds"], rows)
+        measures = [spread(each, ".4f") for each in (of.accuracy, of.loss, of.calibration_error)]
+        rows.append([name, *measures, parameters, str(len(of))])
+    return table(["network", "test accuracy", "test loss", "calibration error", "parameters", "seeds"], rows)
+
+
+def comparison(found: dict[str, float | str]) -> str:
+    """Each number of a comparison as it stands in metrics/evaluation.json."""
+    return table(["`comparison`", "here"], [[f"`{key}`", str(value)] for key, value in found.items()])
+
+
+def seeds(measured: pd.DataFrame) -> str:
+    minutes = [f"{each:.1f}" for each in measured.core_minutes]
+    alarms = [f"{each:.1%}" for each in measured.false_alarms]
+    gaps = ["none" if pd.isna(each) else f"{100 * each:.2f} points" for each in measured.detectable]
+    rows = zip(map(str, measured.seeds), minutes, alarms, gaps, strict=True)
+    header = ["seeds", "minutes of training on one core", "false alarms", "shown four times of five: a difference of"]
+    return table(header, rows)
 
 
 def prices(scores: pd.DataFrame) -> str:

@@ -28,7 +28,8 @@ def test_what_changed_is_judged_by_the_seeds_that_both_have(subset: WorkingCopy)
     )
     assert shallow.endswith("no difference shown")
     assert deep.endswith("more than the noise of seeds")
-    p_value = stats.ttest_rel(*(table[table.network == "deep"].accuracy for table in (after, before))).pvalue
+    accuracies = [table[table.network == "deep"].accuracy.to_numpy() for table in (after, before)]
+    p_value = stats.ttest_rel(accuracies[0], accuracies[1]).pvalue
     assert f"+0.0020  {2 * p_value:.2g}" in deep
     assert not any("prices" in line for line in lines)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from PIL import Image
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, with_environment
 from docs.readme import AFTER, BEFORE, DOCUMENTS, HISTORY, blocks, fill, history_picture
@@ -39,11 +40,15 @@ def test_the_documents_show_what_the_pipeline_and_the_history_give(
 
 def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_path: Path) -> None:
     with_environment(subset)
+    (tmp_path / "pictures").mkdir()
+    for picture in ("some.png", "pictures/other.png"):
+        Image.linear_gradient("L").save(tmp_path / picture)
     assert "make test" in COMMANDS
     commands = re.sub(r"^make test.*\n", "", COMMANDS, flags=re.MULTILINE)  # that is what runs this
     author = "export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost"
     done = subset.run(f"set -e\n{author}\n{commands}", HOME=str(tmp_path))
     assert "deep.accuracy.mean" in done.stdout
+    assert (tmp_path / "predicted.csv").read_text().startswith("file,class,0,1,")
     assert subset.status() == ""
 
 
@@ -56,7 +61,7 @@ def test_make_bench_measures_and_writes_ratios(subset: WorkingCopy) -> None:
     assert all(float(ratio) > 0 for row in (shallow, deep) for ratio in row.split(",")[1:])
 
 
-@pytest.mark.parametrize("document", ["README.md", "docs/reproducibility.md", "docs/sharing.md"])
+@pytest.mark.parametrize("document", ["README.md", "docs/comparison.md", "docs/reproducibility.md", "docs/sharing.md"])
 def test_every_make_command_of_a_document_is_there(document: str) -> None:
     """Those that take long are run in part by tests of their own: test_verify, test_rounding, remotes."""
     targets = set(re.findall(r"(?:^|`)make ([\w./-]+)", (ROOT / document).read_text(), re.MULTILINE))

@@ -75,7 +75,7 @@ def test_axe_finds_nothing_that_keeps_people_out(page: Page) -> None:
 def test_colours_follow_the_scheme(browser: Browser, subset_template: WorkingCopy) -> None:
     colours = []
     for scheme in ("light", "dark"):
-        page = browser.new_page(color_scheme=scheme)  # type: ignore[arg-type]
+        page = browser.new_page(color_scheme=scheme)
         page.goto((subset_template.path / "report.html").as_uri())
         fill = "getComputedStyle(document.querySelector('figure svg text')).fill"
         colours.append((page.evaluate("getComputedStyle(document.body).backgroundColor"), page.evaluate(fill)))
