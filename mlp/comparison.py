@@ -28,7 +28,7 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    first: Right, second: Right, names: tuple[str, str], resamples: int = 10_000, level: float = LEVEL
+    first: Right, second: Right, names: tuple[str, str], resamples: int = 5_000, level: float = LEVEL
 ) -> Comparison:
     """Compares two kinds of network, of the same seeds and on the same images, each in the same order.
 
@@ -48,7 +48,7 @@ def compare(
     )
 
 
-def compare_all(networks: dict[str, Right], resamples: int = 10_000) -> list[tuple[str, str, Comparison, float]]:
+def compare_all(networks: dict[str, Right], resamples: int = 5_000) -> list[tuple[str, str, Comparison, float]]:
     """Compares every pair: both names, the comparison, and its p-value after Holm, on which its verdict rests.
 
     The intervals are wider (Bonferroni), so that all together hold the differences in 95 % of cases.
