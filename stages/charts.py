@@ -45,7 +45,8 @@ def learning_curves(curves: pd.DataFrame, measures: dict[str, str], title: str) 
         .reset_index()
         .replace({"measure": measures})
     )
-    dash = {"field": "measure", "type": "nominal", "sort": None, "title": None}
+    legend = {"title": None, "orient": "top", "symbolType": "stroke", "symbolStrokeColor": "gray"}
+    dash = {"field": "measure", "type": "nominal", "sort": None, "legend": legend}
     return {
         "data": {"values": means.round(6).to_dict("records")},
         "width": 260,
@@ -109,8 +110,9 @@ def accuracy_by(x: str, title: str, networks: pd.DataFrame) -> Chart:
                 "encoding": {"y": accuracy | {"aggregate": "mean"}},
             },
             {
-                "mark": {"type": "text", "dy": -8, "fontSize": 10},
-                "encoding": {"y": accuracy | {"aggregate": "max"}, "text": labels},
+                "transform": [{"filter": "datum.kind == 'other sizes'"}],
+                "mark": {"type": "text", "dy": 10, "fontSize": 10},
+                "encoding": {"y": accuracy | {"aggregate": "min"}, "text": labels},
             },
         ],
     }
