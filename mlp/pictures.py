@@ -1,5 +1,6 @@
 """Pictures of any size, as images like those of the data sets."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -54,18 +55,13 @@ def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint
     brightest = (shown.astype(np.float64) * 255 / shown.max()).round().astype(np.uint8)
     scale = BOX[dataset] / max(shown.shape)
     height, width = (max(1, round(side * scale)) for side in shown.shape)
-    small = np.asarray(
-        Image.fromarray(brightest).resize(
-            (width, height), Image.Resampling.BOX if scale < 1 else Image.Resampling.BILINEAR
-        )
-    )
+    small = np.asarray(Image.fromarray(brightest).resize((width, height), Image.Resampling.BILINEAR))
     centre = [side / 2 for side in small.shape]
     if dataset == "mnist":
-        centre = [
-            float((np.arange(len(mass)) + 0.5) @ mass / mass.sum()) for mass in (small.sum(axis=1), small.sum(axis=0))
-        ]
-    top, left = (
-        min(max(round(SIDE / 2 - middle), 0), SIDE - side) for middle, side in zip(centre, small.shape, strict=True)
+        masses = small.sum(axis=1), small.sum(axis=0)
+        centre = [float((np.arange(len(mass)) + 0.5) @ mass / mass.sum()) for mass in masses]
+    top, left = (  # rounded up, as all of MNIST's centres lie from 14 to 15
+        min(max(math.ceil(SIDE / 2 - middle), 0), SIDE - side) for middle, side in zip(centre, small.shape, strict=True)
     )
     image = np.zeros((SIDE, SIDE), np.uint8)
     image[top : top + height, left : left + width] = small

@@ -15,8 +15,6 @@ from mlp import ames, artifacts, datasets
 from mlp.binary import BinaryShallowNeuralNet
 from mlp.evaluation import predict, probabilities
 
-pytestmark = pytest.mark.xdist_group("default pipeline")  # which is built once
-
 
 @pytest.fixture(scope="module")
 def built(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:

@@ -116,14 +116,6 @@ def test_the_report_says_what_evaluate_found(subset: WorkingCopy) -> None:
     assert workbook in html
 
 
-def test_a_class_name_of_letters_and_few_data_make_a_report_too(subset: WorkingCopy) -> None:
-    subset.run("dvc exp run -S dataset=fashion_mnist -S preprocess.validation_size=0 -S 'seeds=[3]'")
-    html = (subset.path / "report.html").read_text()
-    assert "test images of FashionMNIST" in html
-    assert "Ankle Boot" in html
-    assert "not measured" in html
-
-
 def test_the_pictures_of_the_readme_say_what_their_axes_are(subset: WorkingCopy) -> None:
     for name, title in (("accuracy_by_size", "number of parameters"), ("validation_accuracy", "epoch")):
         picture = (subset.path / f"docs/{name}.svg").read_text()
