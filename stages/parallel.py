@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -38,7 +37,6 @@ def run_jobs(stage: str, job: Callable[..., Result], arguments: Sequence[tuple[A
         try:
             return [future.result() for future in futures]
         except BrokenProcessPool as error:
-            time.sleep(1)  # Ctrl-C goes to the workers too: if that ended them, it arrives here in this time
             raise InputError(
                 f"{stage}: a training process was killed, perhaps for want of memory; "
                 f"fewer at a time need less: MLP_WORKERS is {workers}"

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import openpyxl
@@ -348,6 +349,7 @@ def test_a_training_that_is_ended_takes_its_workers_along_and_leaves_the_outputs
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore Ctrl-C
     )
     try:
         while sum(worker.cpu_times().user for worker in workers_of(stage.pid)) < 10:  # imports are done, they train
