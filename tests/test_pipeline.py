@@ -47,6 +47,10 @@ def outputs(copy: WorkingCopy) -> dict[str, bytes]:
     }
 
 
+def locked_stages(copy: WorkingCopy) -> dict[str, object]:
+    return yaml.safe_load((copy.path / "dvc.lock").read_text())["stages"]
+
+
 def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
     assert subset.stages_run_by("dvc repro") == []
     assert subset.status() == ""
@@ -235,6 +239,11 @@ def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: Workin
         assert "'./dvc.lock' validation failed" in again.stderr or ".dvc/tmp/rwlock" in again.stderr
         subset.run(f"{RESCUE} && dvc repro evaluate")
     assert outputs(subset) == before
+    locked = locked_stages(subset)
+    subset.run("git checkout dvc.lock")  # written in part, it can still read well and lack other stages
+    for stage in ("download", "preprocess", "train_shallow", "train_deep", "evaluate"):
+        assert locked[stage] == locked_stages(subset)[stage]
+    assert subset.stages_run_by("dvc repro evaluate") == []
     assert subset.status() == ""
 
 
@@ -247,6 +256,16 @@ def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_the_readme_says(subs
     assert RESCUE in (ROOT / "README.md").read_text()
     assert subset.stages_run_by(f"{RESCUE} && dvc repro") == []
     assert outputs(subset) == before
+
+
+def test_a_dvc_lock_that_lost_its_last_stages_is_made_good_too(subset: WorkingCopy) -> None:
+    lock = subset.path / "dvc.lock"
+    whole_lock = lock.read_text()
+    lock.write_text(whole_lock[: whole_lock.index("  compare_sizes:")])
+    assert subset.stages_run_by("dvc repro evaluate") == []
+    assert "compare_sizes" not in locked_stages(subset)
+    assert subset.stages_run_by(f"{RESCUE} && dvc repro") == []
+    assert subset.status() == ""
 
 
 def test_a_run_that_starts_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
