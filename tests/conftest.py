@@ -14,13 +14,17 @@ import hypothesis
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 from mlp.datasets import read_idx
 from stages.download import SHA256, download
 
 ROOT = Path(__file__).parents[1]
-# with this Python's commands first, `dvc` and `python` among them
-ENVIRONMENT = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+# with this Python's commands first, `dvc` and `python` among them; one network at a time, since tests run side by side
+ENVIRONMENT = os.environ | {
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "MLP_WORKERS": "1",
+}
 torch.set_num_threads(1)
 # the same examples in every run, and none too slow on a busy machine
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
@@ -110,11 +114,18 @@ def mnist_raw(raw: Callable[[str], Path]) -> Path:
 
 @pytest.fixture(scope="session")
 def subset_template(raw: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """The pipeline on the first 2000 training and 500 test images of both data sets, run once and committed.
+    """The pipeline on the first 2000 training and 500 test images of both data sets, run once and committed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # of all processes that run tests
+    with FileLock(folder / "subset.lock"):
+        if not (folder / "subset").exists():
+            make_subset(raw, folder / "unfinished").rename(folder / "subset")
+    return WorkingCopy(folder / "subset")
 
-    Its download stage knows the SHA-256 of those smaller files, and finds them in data/manual.
-    """
-    copy = clone(tmp_path_factory.mktemp("subset") / "copy")
+
+def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
+    """Its download stage knows the SHA-256 of the smaller files, and finds them in data/manual."""
+    copy = clone(path)
     script = copy.path / "stages/download.py"
     for dataset, files in SHA256.items():
         folder = copy.path / "data/manual" / dataset
@@ -139,7 +150,7 @@ def subset_template(raw: Callable[[str], Path], tmp_path_factory: pytest.TempPat
     (copy.path / "dvc.lock").unlink(missing_ok=True)
     copy.run("dvc repro")
     copy.commit("The pipeline on a subset")
-    return copy
+    return path
 
 
 @pytest.fixture

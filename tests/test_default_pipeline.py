@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import platform
 from pathlib import Path
 
@@ -21,7 +22,7 @@ def built(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> WorkingC
     copy = clone(tmp_path_factory.mktemp("default") / "copy")
     (copy.path / "data/manual").mkdir(parents=True)
     (copy.path / "data/manual/mnist").symlink_to(mnist_raw)
-    copy.run("dvc repro")
+    copy.run("dvc repro", MLP_WORKERS=str(os.cpu_count()))
     return copy
 
 
