@@ -148,7 +148,7 @@ def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
         train_binary=params["train_binary"] | {"epochs": 2, "l1_penalties": [0, 0.01]},
     )
     (copy.path / "dvc.lock").unlink(missing_ok=True)
-    copy.run("dvc repro")
+    copy.run("dvc repro", MLP_WORKERS=str(os.cpu_count()))
     copy.commit("The pipeline on a subset")
     return path
 

@@ -56,11 +56,6 @@ def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
     assert subset.status() == ""
 
 
-def test_the_number_of_workers_changes_nothing(subset: WorkingCopy) -> None:
-    subset.run("dvc repro --force --single-item train_shallow train_binary", MLP_WORKERS="3")
-    assert subset.status() == ""
-
-
 def test_a_small_learning_rate_survives_the_way_dvc_writes_it_and_ten_layers_train(subset: WorkingCopy) -> None:
     changes = "-S train_deep.learning_rate=1e-5 -S 'hidden=[9,9,9,9,9,9,9,9,9,9]'"
     assert subset.stages_run_by(f"dvc exp run {changes}") == ["train_deep", "evaluate", *PAGES]
@@ -190,19 +185,6 @@ def test_test_images_and_test_houses_choose_nothing(subset: WorkingCopy) -> None
 def test_a_sweep_queues_one_experiment_for_each_architecture(subset: WorkingCopy) -> None:
     subset.run("dvc exp run --queue -S 'hidden=[320,160,80,40,20],[400,200],[40,20]'")
     assert subset.run("dvc queue status").stdout.count("Queued") >= 3
-
-
-def test_history_is_compared_with_plain_dvc(subset: WorkingCopy) -> None:
-    run = subset.stages_run_by("dvc exp run -S 'hidden=[40,20]' --name smaller")
-    assert run == ["train_deep", "evaluate", *PAGES]
-    assert "deep.accuracy.mean" in subset.run("dvc metrics diff").stdout
-    assert "hidden" in subset.run("dvc params diff").stdout
-    assert "smaller" in subset.run("dvc exp show --no-pager", COLUMNS="400").stdout
-    subset.run("dvc plots diff HEAD")
-    page = (subset.path / "dvc_plots/index.html").read_text()
-    pipeline = yaml.safe_load((subset.path / "dvc.yaml").read_text())
-    of_stages = [plot for stage in pipeline["stages"].values() for plot in stage.get("plots", [])]
-    assert page.count("vegaEmbed(") == len(pipeline["plots"]) + len(of_stages)
 
 
 def test_evaluation_tells_what_it_stores(subset: WorkingCopy) -> None:

@@ -103,14 +103,17 @@ def test_the_workflow_and_the_commands_of_the_history_show_what_a_commit_changed
     reproduce, prove, show = workflow_steps("reproduce")
     assert reproduce == "make repro"
     subset.edit_params(hidden=[40, 20])
-    subset.run("dvc repro")
+    assert subset.stages_run_by("dvc repro") == ["train_deep", "evaluate", "lecture", "report"]
     subset.commit("Smaller")
     subset.run(prove)
     subset.run(show, GITHUB_STEP_SUMMARY=str(tmp_path / "summary.md"))
     summary = (tmp_path / "summary.md").read_text()
     assert "deep.accuracy.mean" in summary
     assert "[40, 20]" in summary
-    assert (subset.path / "dvc_plots/index.html").exists()
+    pipeline = yaml.safe_load((subset.path / "dvc.yaml").read_text())
+    of_stages = [plot for stage in pipeline["stages"].values() for plot in stage.get("plots", [])]
+    page = (subset.path / "dvc_plots/index.html").read_text()
+    assert page.count("vegaEmbed(") == len(pipeline["plots"]) + len(of_stages)
     params, metrics, experiments = (
         subset.run(command.replace(BEFORE, "HEAD~1").replace(AFTER, "HEAD")).stdout for command in HISTORY
     )
