@@ -206,9 +206,12 @@ def has_everything(copy: WorkingCopy, remote: Remote) -> bool:
 
 
 def objects(remote: Remote) -> list[str]:
-    """The files on a remote that are named after their hash, but not those that were still being written."""
+    """The files on a remote that are named after their hash, but not those that were still being written.
+
+    An S3 server that was killed between making a folder and its first file lists the folder, with a "/" at its end.
+    """
     found = remote.files.find(f"{remote.root}/files/md5")
-    return [name for name in found if not name.endswith(".tmp")]
+    return [name for name in found if not name.endswith((".tmp", "/"))]
 
 
 def is_whole(remote: Remote, name: str) -> bool:
