@@ -1,6 +1,7 @@
 """The Ames house prices: reading them from an Excel file, splitting and standardising them."""
 
 import math
+import statistics
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -17,26 +18,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from mlp.datasets import Examples
 from mlp.errors import InputError
+from mlp.exact import exp, log
+from mlp.on_numpy import OnNumpy
+from mlp.spec import FEATURES
 
-FEATURES = [
-    "Lot Area",
-    "Overall Qual",
-    "Overall Cond",
-    "Year Built",
-    "Year Remod/Add",
-    "Total Bsmt SF",
-    "1st Flr SF",
-    "2nd Flr SF",
-    "Gr Liv Area",
-    "Full Bath",
-    "Half Bath",
-    "Bedroom AbvGr",
-    "Kitchen AbvGr",
-    "TotRms AbvGrd",
-    "Garage Area",
-    "Yr Sold",
-]
 PRICE = "SalePrice"
 LARGE = 4000  # square feet of living area above which De Cock (2011) advises to leave a house out
 MOST_ROWS = 2**20  # Excel's own limit
@@ -92,11 +79,18 @@ class Houses(NamedTuple):
 
     def targets(self) -> Tensor:
         """Logarithms of the prices, standardised likewise, float64 [n]."""
-        return (self.prices.log() - self.log_mean) / self.log_std
+        return (logarithms(self.prices) - self.log_mean) / self.log_std
+
+    def median_price(self) -> float:
+        return float(statistics.median(self.prices.tolist()))
+
+    def examples(self) -> Examples:
+        """Inputs, with the targets of a regression."""
+        return Examples(self.inputs(), self.targets())
 
     def dollars(self, outputs: Tensor) -> Tensor:
         """Prices from what a model of `targets` says: its inverse."""
-        return (outputs * self.log_std + self.log_mean).exp()
+        return torch.from_numpy(exp(OnNumpy(), (outputs * self.log_std + self.log_mean).numpy()))
 
 
 def save(houses: Houses, path: Path) -> None:
@@ -115,24 +109,22 @@ def split(dataset: AmesHousingDataset, validation_size: int, test_size: int, see
 
 
 def standardise(dataset: AmesHousingDataset, training: Tensor, parts: list[Tensor]) -> list[Houses]:
-    """The parts, given by their indices, with the statistics of the part `training`.
-
-    Statistics have six decimals: their sums' last bits depend on the processor.
-    """
-    features, logarithms = dataset.features[training], dataset.prices[training].log()
-    means = [each.mean(dim=0).round(decimals=6) for each in (features, logarithms)]
-    stds = [each.std(dim=0, correction=0).round(decimals=6) for each in (features, logarithms)]
-    stds = [torch.where(std > 0, std, 1) for std in stds]
-    statistics = [means[0], stds[0], means[1], stds[1]]
+    """The parts, given by their indices, with the statistics of the part `training`."""
+    columns = [*dataset.features[training].T, logarithms(dataset.prices[training])]
+    means, stds = zip(*(_mean_and_std(column.tolist()) for column in columns), strict=True)
+    statistics = [torch.tensor(each, dtype=torch.float64) for each in (means[:-1], stds[:-1], means[-1], stds[-1])]
     return [Houses(dataset.features[part], dataset.prices[part], *statistics) for part in parts]
 
 
-def batches(
-    inputs: Tensor, targets: Tensor, batch_size: int, shuffle: torch.Generator
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields inputs, [b, 16], with their targets, [b], every house once in random order."""
-    for chosen in torch.split(torch.randperm(len(targets), generator=shuffle), batch_size):
-        yield inputs[chosen], targets[chosen]
+def logarithms(prices: Tensor) -> Tensor:
+    """Natural logarithms that are the same on every machine."""
+    return torch.from_numpy(log(OnNumpy(), prices.numpy()))
+
+
+def _mean_and_std(numbers: list[float]) -> tuple[float, float]:
+    """From sums that are rounded once, so that their order does not matter. What does not vary has deviation 1."""
+    mean = math.fsum(numbers) / len(numbers)
+    return mean, math.sqrt(math.fsum((each - mean) * (each - mean) for each in numbers) / len(numbers)) or 1.0
 
 
 def _read(path: Path, sheet: str | None) -> list[list[float]]:

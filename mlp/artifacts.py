@@ -1,9 +1,9 @@
 """Trained networks to and from safetensors files. A file says what made it and rebuilds its own network."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict
@@ -12,9 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from mlp.errors import InputError
-from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
-
-AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
+from mlp.models import NETWORKS, build
+from mlp.spec import Architecture
 
 
 class Normalisation(BaseModel):
@@ -42,6 +41,7 @@ class Origin(BaseModel):
 
 def save(
     network: nn.Module,
+    architecture: Architecture,
     path: Path,
     dataset: str,
     seed: int,
@@ -51,8 +51,8 @@ def save(
     """Writes the weights in float32, with what made them as metadata."""
     origin = Origin.model_validate(
         {
-            "architecture": type(network).__name__,
-            "arguments": network.arguments,
+            "architecture": architecture.name,
+            "arguments": architecture.arguments,
             "summary": str(network),
             "dataset": dataset,
             "seed": seed,
@@ -65,23 +65,21 @@ def save(
     save_file(weights, path, {"network": origin.model_dump_json()})
 
 
-@overload
-def load(path: Path, dataset: str) -> Network: ...
-@overload
-def load(path: Path, dataset: str, kinds: Sequence[type[AnyNetwork]]) -> AnyNetwork: ...
-def load(path: Path, dataset: str, kinds: Sequence[type[nn.Module]] = (ShallowNeuralNet, DeepNeuralNet)) -> nn.Module:
-    """Rebuilds a network of one of the `kinds`, trained on `dataset`, in float64 and eval mode.
+def load(path: Path, dataset: str) -> nn.Module:
+    """Rebuilds a network that was trained on `dataset`, in float32 and eval mode.
 
     Raises InputError where the file is not such a network's, OSError where it cannot be read.
     """
     origin = read_origin(path)
     if origin.dataset != dataset:
         raise InputError(f"{path}: a network trained on {origin.dataset}; needed: one trained on {dataset}")
+    if origin.architecture not in NETWORKS:
+        raise InputError(f"{path}: a network of class {origin.architecture}; those known here: {', '.join(NETWORKS)}")
     with _refusing_what_does_not_fit(path):
-        with torch.device("meta"):
-            network = {kind.__name__: kind for kind in kinds}[origin.architecture](*origin.arguments)
-        network.load_state_dict(load_file(path), assign=True)
-    return network.double().eval()
+        with torch.random.fork_rng(devices=[]):  # the constructor draws weights
+            network = build(Architecture(origin.architecture, origin.arguments))
+        network.load_state_dict(load_file(path))
+    return network.eval()
 
 
 def read_origin(path: Path) -> Origin:

@@ -9,7 +9,7 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-Right = NDArray[np.bool_]  # [seeds, images]: is the network of a seed right about an image?
+Correct = NDArray[np.bool_]  # [seeds, images]: is the network of a seed right about an image?
 
 LEVEL = 0.05  # of every test, and the share of samples that an interval leaves out
 NO_DIFFERENCE = "no difference shown"
@@ -28,27 +28,27 @@ class Comparison(NamedTuple):
 
 
 def compare(
-    first: Right, second: Right, names: tuple[str, str], resamples: int = 5_000, level: float = LEVEL
+    first: Correct, second: Correct, names: tuple[str, str], resamples: int = 5_000, level: float = LEVEL
 ) -> Comparison:
     """Compares two kinds of network, of the same seeds and on the same images, each in the same order.
 
     `level` is the share of samples that the interval leaves out.
     """
-    rights = first.sum(axis=1), second.sum(axis=1)  # whole numbers, so that ties are ties
+    counts = first.sum(axis=1), second.sum(axis=1)  # whole numbers, so that ties are ties
     low, high = bootstrap(first, second, resamples, level)
-    p_value = sign_flip(rights[1] - rights[0])
+    p_value = sign_flip(counts[1] - counts[0])
     return Comparison(
         float(second.mean() - first.mean()),
         low,
         high,
-        probability_of_improvement(*rights),
+        probability_of_improvement(*counts),
         p_value,
         mcnemar_exact(first[0], second[0]),
         verdict(low, high, p_value, names),
     )
 
 
-def compare_all(networks: dict[str, Right], resamples: int = 5_000) -> list[tuple[str, str, Comparison, float]]:
+def compare_all(networks: dict[str, Correct], resamples: int = 5_000) -> list[tuple[str, str, Comparison, float]]:
     """Compares every pair: both names, the comparison, and its p-value after Holm, on which its verdict rests.
 
     The intervals are wider (Bonferroni), so that all together hold the differences in 95 % of cases.
@@ -74,7 +74,7 @@ def verdict(low: float, high: float, p_value: float, names: tuple[str, str]) -> 
     return f"{names[low > 0]} is better"
 
 
-def bootstrap(first: Right, second: Right, resamples: int, level: float = LEVEL) -> tuple[float, float]:
+def bootstrap(first: Correct, second: Correct, resamples: int, level: float = LEVEL) -> tuple[float, float]:
     """The percentile interval of the difference of mean accuracies, second minus first; `level` 0.05 gives 95 %.
 
     Each resample draws seeds and images with replacement. Both kinds get the same draws, as they have the same seeds

@@ -1,6 +1,6 @@
 """Labelled images: reading them, splitting them, and handing them out in batches."""
 
-from collections.abc import Iterator
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,23 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-PIXELS = 28 * 28
-CLASSES = 10
-CLASS_NAMES = {
-    "mnist": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-    "fashion_mnist": [
-        "T-Shirt",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle Boot",
-    ],
-}
+
+class Examples(NamedTuple):
+    """What a network learns from, or is asked about."""
+
+    inputs: Tensor  # [n, columns], float64, or bytes
+    targets: Tensor  # [n]
+    shift: float = 0.0  # of bytes: what is taken off, a multiple of 1/64
+    divisor: float | None = None  # of bytes: what they are divided by then
 
 
 class LabelledImages(NamedTuple):
@@ -35,6 +26,11 @@ class LabelledImages(NamedTuple):
     labels: Tensor  # int64 [n], 0 to 9
     mean: Tensor  # float64 [], of all training pixels scaled to [0, 1]
     std: Tensor  # float64 [], likewise
+
+    def examples(self) -> Examples:
+        """Normalised pixels, whose mean is a multiple of 1/64 of a grey level: so all of them have few digits."""
+        shift = round(self.mean.item() * 255 * 64) / 64
+        return Examples(self.images.flatten(1), self.labels, shift, self.std.item() * 255)
 
 
 def save(data: LabelledImages, path: Path) -> None:
@@ -65,8 +61,10 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     counts = torch.bincount(images.flatten(), minlength=256)
     values = torch.arange(256)
     n, total, squares = images.numel(), int((counts * values).sum()), int((counts * values**2).sum())
-    variance = (n * squares - total**2) / n**2
-    return torch.tensor(total / n / 255, dtype=torch.float64), torch.tensor(variance**0.5 / 255, dtype=torch.float64)
+    variance = (n * squares - total * total) / (n * n)
+    return torch.tensor(total / n / 255, dtype=torch.float64), torch.tensor(
+        math.sqrt(variance) / 255, dtype=torch.float64
+    )
 
 
 def stratified_split(labels: Tensor, validation_size: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -87,19 +85,3 @@ def stratified_split(labels: Tensor, validation_size: int, seed: int) -> tuple[T
         members = (labels == label).nonzero().flatten()
         chosen[members[torch.randperm(len(members), generator=generator)[:quota]]] = True
     return (~chosen).nonzero().flatten(), chosen.nonzero().flatten()
-
-
-def batches(
-    data: LabelledImages, batch_size: int, shuffle: torch.Generator | None = None
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yields normalised images, float64 [b, 784], with their labels, int64 [b], every image once.
-
-    The order is the stored one, or random where `shuffle` is given. Pixels are scaled to [0, 1] and
-    normalised batch by batch: that stays in the processor's cache, the whole set as float64 would not.
-    """
-    n = len(data.labels)
-    order = torch.arange(n) if shuffle is None else torch.randperm(n, generator=shuffle)
-    pixels = data.images.flatten(1)
-    for chosen in torch.split(order, batch_size):
-        scaled = pixels.index_select(0, chosen).double().div_(255)
-        yield scaled.sub_(data.mean).div_(data.std), data.labels.index_select(0, chosen)

@@ -1,34 +1,58 @@
 """What a trained network knows: its logits and probabilities, and the metrics made from them."""
 
-import statistics
+import math
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlp.datasets import LabelledImages, batches
+from mlp.datasets import Examples
+from mlp.exact import Exact, binary_cross_entropies, cross_entropies, mean, softmax
+from mlp.on_numpy import OnNumpy
+
+CHUNK = 500  # examples at a time
 
 
-def predict(network: nn.Module, data: LabelledImages) -> Tensor:
-    """Logits of all images in the stored order, float64 [n, classes]. Leaves the network in eval mode."""
+def predict(network: nn.Module, examples: Examples) -> Tensor:
+    """What a network says of all examples in the stored order, float64 [n, ...], in exact arithmetic.
+
+    Leaves the network in eval mode.
+    """
     network.eval()
-    with torch.inference_mode():
-        return torch.cat([network(x) for x, _ in batches(data, batch_size=1000)])
+    inputs, results = examples.inputs.numpy(), []
+    with np.errstate(all="ignore"), Exact([network]) as run:
+        for rows in np.split(inputs, range(CHUNK, len(inputs), CHUNK)):
+            results.append(network(run.input(rows, examples)).data)
+    return torch.from_numpy(np.concatenate(results))
 
 
 def probabilities(logits: Tensor) -> Tensor:
     """Softmax over the classes, [n, classes]: each row is positive and sums to one."""
-    return torch.softmax(logits, dim=1)
+    return torch.from_numpy(softmax(OnNumpy(), logits.numpy())[0])
 
 
-def right(logits: Tensor, labels: Tensor) -> Tensor:
+def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
+    """In nats."""
+    arrays = OnNumpy()
+    _, shifted, totals = softmax(arrays, logits.numpy())
+    return float(mean(arrays, cross_entropies(arrays, totals, arrays.pick(shifted, labels.numpy()))))
+
+
+def mean_binary_cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
+    """In nats."""
+    arrays = OnNumpy()
+    return float(mean(arrays, binary_cross_entropies(arrays, probabilities.numpy(), labels.numpy())))
+
+
+def correct(logits: Tensor, labels: Tensor) -> Tensor:
     """Whether the most probable class of each image is the right one, bool [n]."""
     return probabilities(logits).argmax(dim=1) == labels
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of the images whose most probable class is the right one."""
-    return right(logits, labels).double().mean().item()
+    return int(correct(logits, labels).sum()) / len(labels)
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
@@ -50,19 +74,19 @@ class Bin(NamedTuple):
 def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[Bin]:
     """Images by their highest probability, in bins of equal width from 0 to 1; empty bins are left out."""
     confidences, predicted = probabilities(logits).max(dim=1)
-    right = (predicted == labels).double()
-    places = (confidences * bins).ceil().long().clamp(min=1)
-    groups = [places == place for place in range(1, bins + 1)]
+    numbers = (confidences * bins).ceil().long().clamp(min=1)
+    groups = [numbers == number for number in range(1, bins + 1)]
     return [
-        Bin(int(group.sum()), confidences[group].mean().item(), right[group].mean().item())
+        Bin(size, math.fsum(confidences[group].tolist()) / size, int((predicted == labels)[group].sum()) / size)
         for group in groups
-        if group.any()
+        if (size := int(group.sum()))
     ]
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
     """Mean distance between confidence and accuracy over images: Guo et al., On Calibration, ICML 2017."""
-    return sum(each.images * abs(each.accuracy - each.confidence) for each in bins) / sum(each.images for each in bins)
+    images = sum(each.images for each in bins)
+    return math.fsum(each.images * abs(each.accuracy - each.confidence) for each in bins) / images
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -77,11 +101,3 @@ def training_multiply_adds(network: nn.Module, images: int) -> int:
     """
     layers = [layer.weight.numel() for layer in network.modules() if isinstance(layer, nn.Linear)]
     return (3 * sum(layers) - layers[0]) * images
-
-
-def summary(values: list[float]) -> dict[str, float | None]:
-    """Mean and sample standard deviation over seeds, with six decimals. One seed has no deviation."""
-    return {
-        "mean": round(statistics.mean(values), 6) if values else None,
-        "std": round(statistics.stdev(values), 6) if len(values) > 1 else None,
-    }

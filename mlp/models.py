@@ -1,4 +1,4 @@
-"""The lecture's networks, built from its blocks. Each maps float64 [b, inputs] to logits [b, outputs]."""
+"""The lecture's networks, built from its blocks. Each maps examples, [b, ...], to logits [b, n_y]."""
 
 import math
 from collections.abc import Sequence
@@ -7,13 +7,16 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from mlp.errors import InputError
+from mlp.spec import Architecture
+
 
 class DenseReLU(nn.Module):
     """A fully connected layer with ReLU."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, n_x: int, n_y: int) -> None:
         super().__init__()
-        self.fc = nn.Linear(inputs, outputs)
+        self.fc = nn.Linear(n_x, n_y)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.relu(self.fc(x))
@@ -22,9 +25,9 @@ class DenseReLU(nn.Module):
 class DenseNoReLU(nn.Module):
     """A fully connected layer without activation."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, n_x: int, n_y: int) -> None:
         super().__init__()
-        self.fc = nn.Linear(inputs, outputs)
+        self.fc = nn.Linear(n_x, n_y)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(x)
@@ -34,13 +37,13 @@ class DenseNoReLU(nn.Module):
 class ShallowNeuralNet(nn.Module):
     """One hidden layer with ReLU."""
 
-    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+    def __init__(self, n_x: int, n_h: int, n_y: int) -> None:
         super().__init__()
-        self.arguments = [inputs, hidden, outputs]
-        self.fc1 = nn.Linear(inputs, hidden)
-        self.fc2 = nn.Linear(hidden, outputs)
+        self.fc1 = nn.Linear(n_x, n_h)
+        self.fc2 = nn.Linear(n_h, n_y)
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1).type_as(self.fc1.weight)
         logits: Tensor = self.fc2(torch.relu(self.fc1(x)))
         return logits
 
@@ -48,30 +51,79 @@ class ShallowNeuralNet(nn.Module):
 class DeepNeuralNet(nn.Module):
     """Any number of hidden layers, each a DenseReLU, then a DenseNoReLU."""
 
-    def __init__(self, inputs: int, hidden: Sequence[int], outputs: int) -> None:
+    def __init__(self, n_x: int, n_h: Sequence[int], n_y: int) -> None:
         super().__init__()
-        self.arguments = [inputs, list(hidden), outputs]
-        for number, (before, after) in enumerate(pairwise([inputs, *hidden, outputs]), start=1):
-            block = DenseReLU if number <= len(hidden) else DenseNoReLU
+        for number, (before, after) in enumerate(pairwise([n_x, *n_h, n_y]), start=1):
+            block = DenseReLU if number <= len(n_h) else DenseNoReLU
             self.add_module(f"layer{number}", block(before, after))
 
     def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1).type_as(next(self.parameters()))
         for layer in self.children():
             x = layer(x)
         return x
 
 
-Network = ShallowNeuralNet | DeepNeuralNet
+class BinaryShallowNeuralNet(nn.Module):
+    """Two linear layers with sigmoids. Maps [b, n_x] to the probabilities of class 1, [b]."""
+
+    def __init__(self, n_x: int, n_h: int) -> None:
+        super().__init__()
+        self.weights1 = nn.Parameter(torch.empty(n_x, n_h))
+        self.biases1 = nn.Parameter(torch.empty(n_h))
+        self.weights2 = nn.Parameter(torch.empty(n_h, 1))
+        self.biases2 = nn.Parameter(torch.empty(1))
+        self.initialise()
+
+    def initialise(self, generator: torch.Generator | None = None) -> None:
+        """Weights from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), biases 0."""
+        for weights, biases in ((self.weights1, self.biases1), (self.weights2, self.biases2)):
+            _draw(weights, math.sqrt(6 / sum(weights.shape)), generator)
+            nn.init.zeros_(biases)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.flatten(1).type_as(self.weights1)
+        activations = torch.sigmoid(x @ self.weights1 + self.biases1)
+        return torch.sigmoid(activations @ self.weights2 + self.biases2).squeeze(1)
+
+    def extra_repr(self) -> str:
+        shapes = enumerate((self.weights1.shape, self.weights2.shape), start=1)
+        return "\n".join(
+            f"(layer{number}): {inputs} inputs, {outputs} outputs, sigmoid" for number, (inputs, outputs) in shapes
+        )
+
+
+# every class whose networks the pipeline trains, stores and reads; what can be trained says docs/reproducibility.md
+NETWORKS: dict[str, type[nn.Module]] = {
+    each.__name__: each for each in (ShallowNeuralNet, DeepNeuralNet, BinaryShallowNeuralNet)
+}
+
+
+def build(architecture: Architecture) -> nn.Module:
+    return NETWORKS[architecture.name](*architecture.arguments)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draws every weight and bias from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), the distribution of nn.Linear.
+    """Draws all parameters: a module's own way where it has a method `initialise`, else as nn.Linear does.
 
-    nn.Linear's own draw depends on the processor's instruction set; `torch.rand` in float32 does not.
+    That is U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases. Raises InputError for any other parameter.
     """
+    for name, module in network.named_modules():
+        own = getattr(module, "initialise", None)
+        if own is not None:
+            own(generator)
+        elif isinstance(module, nn.Linear):
+            for parameter in module.parameters():
+                _draw(parameter, 1 / math.sqrt(module.in_features), generator)
+        elif parameters := [each for each, _ in module.named_parameters(name, recurse=False)]:
+            raise InputError(
+                f"{type(network).__name__}: nothing says how {parameters[0]} begins; "
+                f"needed: a method initialise(generator) of {type(module).__name__}"
+            )
+
+
+def _draw(parameter: Tensor, bound: float, generator: torch.Generator | None) -> None:
+    """From U(-bound, bound). torch's own draw depends on the processor's instruction set, `torch.rand` does not."""
+    unit = torch.rand(parameter.shape, generator=generator, dtype=torch.float32).double()
     with torch.no_grad():
-        for layer in network.modules():
-            if isinstance(layer, nn.Linear):
-                for parameter in (layer.weight, layer.bias):
-                    unit = torch.rand(parameter.shape, generator=generator, dtype=torch.float32).double()
-                    parameter.copy_((unit * 2 - 1) / math.sqrt(layer.in_features))
+        parameter.copy_((unit * 2 - 1) * bound)

@@ -1,145 +1,121 @@
-"""Training one network with one seed."""
+"""Training networks, each a pure function of its class, data, settings and seed."""
 
-from collections.abc import Callable, Iterable
-from functools import partial
-from typing import NamedTuple, TypeVar
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.random import SeedSequence
-from torch import Tensor, nn
-from torch.nn.functional import cross_entropy
-from torch.optim.adam import adam
+from torch import nn
+from torch.nn.functional import cross_entropy, mse_loss
 
-from mlp.datasets import LabelledImages, batches
-from mlp.evaluation import accuracy, predict
-from mlp.models import Network, initialise
+from mlp.datasets import Examples, LabelledImages
+from mlp.errors import DivergedError
+from mlp.evaluation import accuracy, mean_cross_entropy, predict
+from mlp.exact import Exact, adam, check, mean_of_all
+from mlp.models import initialise
+from mlp.on_numpy import OnNumpy
+from mlp.spec import Epoch, Settings
 
-SPACING = 2.0**-14  # of stored weights
-AnyNetwork = TypeVar("AnyNetwork", bound=nn.Module)
-
-
-class Settings(NamedTuple):
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    betas: tuple[float, float] = (0.9, 0.999)
-
-
-class Epoch(NamedTuple):
-    """One point of a learning curve. Losses are mean cross-entropies in nats."""
-
-    epoch: int  # from 1
-    training_loss: float  # mean over the epoch's steps, weighted by batch size
-    validation_loss: float | None  # at the epoch's end; None without validation images
-    validation_accuracy: float | None
+Loss = Callable[[Any, Any, Any], Any]  # of a network, inputs and targets, in terms of torch
 
 
 def train(
-    make_network: Callable[[], Network],
+    make_network: Callable[[], nn.Module],
     training: LabelledImages,
     validation: LabelledImages,
     settings: Settings,
-    seed: int,
-    on_epoch: Callable[[Epoch], None] = lambda _: None,
-) -> Network:
-    """Trains a network to classify images, with cross-entropy. See `fit`."""
+    seeds: Sequence[int],
+    arrays: Any = None,
+    on_epoch: Callable[[], None] = lambda: None,
+) -> tuple[list[nn.Module], list[list[Epoch]]]:
+    """Trains a network for each seed to classify images, with cross-entropy, and gives their learning curves too.
 
-    def report(network: Network, epoch: int, training_loss: float) -> None:
-        on_epoch(Epoch(epoch, training_loss, *_validate(network, validation)))
+    See `fit`.
+    """
+    curves: list[list[Epoch]] = [[] for _ in seeds]
 
-    def loss(network: Network, x: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(network(x), labels)
+    def report(networks: Sequence[nn.Module], epoch: int, losses: list[float]) -> None:
+        for network, curve, loss in zip(networks, curves, losses, strict=True):
+            curve.append(Epoch(epoch, loss, *_validate(network, validation)))
+        on_epoch()
 
-    return fit(make_network, initialise, partial(batches, training), loss, settings, seed, report)
+    networks = fit(make_network, training.examples(), classification_loss, settings, seeds, report, arrays)
+    return networks, curves
+
+
+def classification_loss(network: nn.Module, x: Any, labels: Any) -> Any:
+    return cross_entropy(network(x), labels)
+
+
+def regression_loss(network: nn.Module, x: Any, targets: Any) -> Any:
+    return mse_loss(network(x).squeeze(1), targets)
 
 
 def fit(
-    make_network: Callable[[], AnyNetwork],
-    initialise: Callable[[AnyNetwork, torch.Generator], None],
-    batches: Callable[[int, torch.Generator], Iterable[tuple[Tensor, Tensor]]],
-    loss: Callable[[AnyNetwork, Tensor, Tensor], Tensor],
+    make_network: Callable[[], nn.Module],
+    examples: Examples,
+    loss: Loss,
     settings: Settings,
-    seed: int,
-    on_epoch: Callable[[AnyNetwork, int, float], None],
-) -> AnyNetwork:
-    """Trains a network in float64 with Adam on shuffled mini-batches and returns it in eval mode.
+    seeds: Sequence[int],
+    on_epoch: Callable[[Sequence[nn.Module], int, list[float]], None] = lambda *_: None,
+    arrays: Any = None,
+) -> list[nn.Module]:
+    """Trains a network for each seed with Adam on shuffled mini-batches and returns them in eval mode.
 
-    `batches` gives an epoch's inputs and targets for a batch size and the generator of their order, `loss`
-    the mean loss of a batch, and `on_epoch` gets the epoch's number, from 1, and its mean loss.
+    `loss` is the mean loss of a batch, as one would write it in PyTorch; it runs in exact arithmetic, see mlp/exact.py.
+    `on_epoch` gets the networks, the epoch's number, from 1, and the mean loss of each. `arrays` is the engine:
+    `OnNumpy` trains one network, `OnTorch` several at once; neither that nor the company changes a bit.
 
-    A pure function: order and first weights come from generators of its own, and the global one is not
-    touched. The order depends on the seed alone, not on the network: two networks of the same seed see
-    the same examples in the same order, so their difference is that of the networks. The weights are
-    rounded at the end, see `round_weights`.
+    Order, first weights and dropout come from generators of each network's own, and the global one is not touched. The
+    order depends on the seed alone: two networks of the same seed see the same examples in the same order, so their
+    difference is that of the networks.
+
+    Raises InputError where a network has a part that cannot be trained exactly, and DivergedError where a loss or a
+    parameter is not finite at the end of an epoch.
     """
-    seeds = SeedSequence(seed).generate_state(2, np.uint64).tolist()
-    order, weights = (torch.Generator().manual_seed(each) for each in seeds)
-    with torch.device("meta"):  # nn.Linear would draw its weights from the global generator
-        network = make_network()
-    network = network.to_empty(device="cpu").double()
-    initialise(network, weights)
-    step = adam_step(list(network.parameters()), settings.learning_rate, settings.betas)
-    for epoch in range(1, settings.epochs + 1):
-        network.train()
-        total, count = torch.zeros((), dtype=torch.float64), 0
-        for x, targets in batches(settings.batch_size, order):
-            value = loss(network, x, targets)
-            step(value)
-            total += value.detach() * len(targets)
-            count += len(targets)
-        on_epoch(network, epoch, total.item() / count)
-    round_weights(network)
-    return network.eval()
+    arrays = arrays or OnNumpy()
+    orders, masks, networks = [], [], []
+    for seed in seeds:
+        states = SeedSequence(seed).generate_state(3, np.uint64).tolist()
+        order, weights, mask = (torch.Generator().manual_seed(each) for each in states)
+        with torch.random.fork_rng(devices=[]):  # nn.Linear draws weights of its own
+            network = make_network()
+        check(network)
+        initialise(network, weights)
+        orders.append(order)
+        masks.append(mask)
+        networks.append(network)
+    n = len(examples.targets)
+    run = Exact(networks, arrays, training=True, masks=masks)
+    step = adam(run, settings.learning_rate, settings.betas)
+    inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets)
+    with np.errstate(all="ignore"):  # what overflows is found at the epoch's end
+        for epoch in range(1, settings.epochs + 1):
+            networks[0].train()
+            values, sizes = [], []
+            order = arrays.stack([torch.randperm(n, generator=each) for each in orders])
+            for start in range(0, n, settings.batch_size):
+                chosen = order[..., start : start + settings.batch_size]
+                x, y = run.input(arrays.take(inputs, chosen), examples), arrays.take(targets, chosen)
+                with run:
+                    value = loss(networks[0], x, y)
+                step(value)
+                values.append(value)
+                sizes.append(chosen.shape[-1])
+            run.write_back()
+            losses = arrays.unstack(mean_of_all(values, sizes, arrays))
+            for seed, network, mean in zip(seeds, networks, losses, strict=True):
+                finite = all(each.isfinite().all() for each in network.parameters())
+                if not (finite and math.isfinite(mean)):
+                    raise DivergedError(type(network).__name__, seed, epoch, settings.learning_rate)
+            on_epoch(networks, epoch, [float(mean) for mean in losses])
+    return [network.eval() for network in networks]
 
 
-def _validate(network: Network, validation: LabelledImages) -> tuple[float | None, float | None]:
+def _validate(network: nn.Module, validation: LabelledImages) -> tuple[float | None, float | None]:
     if not len(validation.labels):
         return None, None
-    logits = predict(network, validation)
-    return cross_entropy(logits, validation.labels).item(), accuracy(logits, validation.labels)
-
-
-def adam_step(parameters: list[Tensor], learning_rate: float, betas: tuple[float, float]) -> Callable[[Tensor], None]:
-    """A function that takes a loss and moves the parameters one step of Adam (Kingma and Ba, 2015).
-
-    The same arithmetic as torch.optim.Adam. That class imports torch._dynamo when it
-    is constructed, more than a second in every process; the functional form does not.
-    """
-    means = [torch.zeros_like(parameter) for parameter in parameters]
-    squares = [torch.zeros_like(parameter) for parameter in parameters]
-    steps = [torch.zeros(()) for _ in parameters]
-
-    def step(loss: Tensor) -> None:
-        gradients = list(torch.autograd.grad(loss, parameters))
-        with torch.no_grad():
-            adam(
-                parameters,
-                gradients,
-                means,
-                squares,
-                [],
-                steps,
-                fused=True,
-                amsgrad=False,
-                beta1=betas[0],
-                beta2=betas[1],
-                lr=learning_rate,
-                weight_decay=0.0,
-                eps=1e-8,
-                maximize=False,
-            )
-
-    return step
-
-
-def round_weights(network: nn.Module) -> None:
-    """Rounds every weight to a multiple of 2^-14, exact in float32 below 1024.
-
-    In float64, thread counts and instruction sets move a weight by very little. The rounding takes that
-    away, so that stored networks are the same bytes on any x86-64 processor. docs/reproducibility.md has
-    how often it does not.
-    """
-    with torch.no_grad():
-        for parameter in network.parameters():
-            parameter.copy_((parameter / SPACING).round() * SPACING)
+    logits = predict(network, validation.examples())
+    return mean_cross_entropy(logits, validation.labels), accuracy(logits, validation.labels)

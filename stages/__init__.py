@@ -5,6 +5,7 @@ import io
 import json
 import os
 import shutil
+import statistics
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,10 @@ from pathlib import Path
 from mlp.errors import InputError
 from mlp.params import Params, load
 
+# each library reads these once, when a process first imports it or starts
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # networks train side by side: more threads would get in the way
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "100000000")  # glibc keeps the memory of arrays for the next ones
+os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1000000000")
 # tqdm reads these once, when a stage imports it: a log gets a line every few seconds in place of a moving bar
 if not sys.stderr.isatty():
     os.environ.setdefault("TQDM_MININTERVAL", "5")
@@ -72,6 +77,14 @@ def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     writer.writerow(header)
     writer.writerows([round(cell, 6) if isinstance(cell, float) else cell for cell in row] for row in rows)
     return text.getvalue()
+
+
+def summary(values: list[float]) -> dict[str, float | None]:
+    """Mean and sample standard deviation over seeds, with six decimals. One seed has no deviation."""
+    return {
+        "mean": round(statistics.mean(values), 6) if values else None,
+        "std": round(statistics.stdev(values), 6) if len(values) > 1 else None,
+    }
 
 
 def _remove(path: Path) -> None:

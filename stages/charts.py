@@ -1,17 +1,18 @@
 """The report's charts, in Vega-Lite, as SVG."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import pandas as pd
 import vl_convert
 
+from stages.networks import NETWORKS
+
 Chart = dict[str, Any]
 
 # the first font comes with vl-convert, so that texts are of the same width on every machine
 FONT = "Liberation Sans, Arial, sans-serif"
-NETWORKS = ["shallow", "deep"]
 LOOK: Chart = {  # of a picture that stands alone
     "background": "white",
     "config": {"font": FONT, "range": {"category": ["#0b6fa4", "#b5480a", "#6b6b6b"]}},
@@ -87,7 +88,7 @@ def accuracy_by(x: str, title: str, networks: pd.DataFrame) -> Chart:
         "data": {"values": networks[["network", x, "accuracy"]].to_dict("records")},
         "transform": [
             {
-                "calculate": "indexof(['shallow', 'deep'], datum.network) < 0 ? 'other sizes' : datum.network",
+                "calculate": f"indexof({list(NETWORKS)}, datum.network) < 0 ? 'other sizes' : datum.network",
                 "as": "kind",
             }
         ],
@@ -198,6 +199,6 @@ def prices(predictions: pd.DataFrame) -> Chart:
     }
 
 
-def _network(field: str = "network", names: Sequence[str] = NETWORKS) -> Chart:
+def _network(field: str = "network", names: Iterable[str] = NETWORKS) -> Chart:
     legend = {"title": None, "orient": "top", "symbolOpacity": 1}
     return {"field": field, "type": "nominal", "scale": {"domain": list(names)}, "legend": legend}

@@ -1,63 +1,75 @@
 """Trains deep networks of several sizes, chooses one on the validation images, then tests them all."""
 
 import statistics
-from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-import torch
+import numpy as np
 
-from mlp import datasets
-from mlp.comparison import Comparison, compare_all
-from mlp.datasets import CLASSES, PIXELS
-from mlp.evaluation import parameter_count, predict, right, summary, training_multiply_adds
-from mlp.models import DeepNeuralNet
+from mlp.comparison import Comparison, Correct, compare_all
 from mlp.params import Params
-from mlp.training import Settings
-from stages import run, write_csv, write_json
-from stages.parallel import run_jobs
-from stages.train import train_network
+from mlp.spec import Settings
+from stages import run, summary, write_csv, write_json
+from stages.networks import deep_network
+from stages.parallel import run_jobs, seeds_of_jobs
+from stages.train import train_networks
+
+
+class Size(NamedTuple):
+    """One network of one size."""
+
+    hidden: str
+    parameters: int
+    multiply_adds: int
+    seed: int
+    validation_accuracy: float | None  # None without validation images
+    test_accuracy: float
 
 
 def main(params: Params) -> None:
-    torch.set_num_threads(1)
     group = params.compare_sizes
     settings = Settings(group.epochs, group.batch_size, group.learning_rate)
-    runs = [(hidden, seed) for hidden in group.architectures for seed in params.seeds]
-    jobs = [(partial(DeepNeuralNet, PIXELS, hidden, CLASSES), settings, seed) for hidden, seed in runs]
-    names = ["-".join(map(str, hidden)) for hidden, _ in runs]
-    trained = run_jobs("compare_sizes", train_network, jobs, settings.epochs)
-    scores = [curve[-1].validation_accuracy for _, curve in trained]  # None without validation images
+    jobs = [(hidden, settings, seeds) for hidden in group.architectures for seeds in seeds_of_jobs(params.seeds)]
+    total = len(group.architectures) * len(params.seeds) * settings.epochs
+    results = run_jobs("compare_sizes", _train, jobs, total, "compare_sizes.learning_rate")
     validation: dict[str, list[float]] = {}
-    for name, score in zip(names, scores, strict=True):
-        if score is not None:
-            validation.setdefault(name, []).append(score)
-    chosen = max(validation, key=lambda name: statistics.mean(validation[name]), default=None)
+    correct: dict[str, list[Correct]] = {}
+    for size, hits in results:
+        correct.setdefault(size.hidden, []).append(hits)
+        if size.validation_accuracy is not None:
+            validation.setdefault(size.hidden, []).append(size.validation_accuracy)
+    chosen = max(validation, key=lambda hidden: statistics.mean(validation[hidden]), default=None)
 
+    write_csv(Path("plots/sizes.csv"), Size._fields, [size for size, _ in results])
+    comparisons = compare_all({hidden: np.stack(hits) for hidden, hits in correct.items()})
+    pairs = [(*pair, *comparison[:-1], holm, comparison.verdict) for *pair, comparison, holm in comparisons]
+    header = ["first", "second", *Comparison._fields[:-1], "holm_p_value", "verdict"]
+    write_csv(Path("plots/size_comparisons.csv"), header, pairs)
+    accuracies = [size.test_accuracy for size, _ in results if size.hidden == chosen]
+    write_json(Path("metrics/sizes.json"), {"hidden": chosen, "deep": {"accuracy": summary(accuracies)}})
+
+
+def _train(hidden: list[int], settings: Settings, seeds: list[int]) -> list[tuple[Size, Correct]]:
+    """The networks' scores, and about which test images each is right."""
+    from mlp import datasets  # torch takes two seconds, and only workers need it
+    from mlp.evaluation import correct, parameter_count, predict, training_multiply_adds
+
+    networks, curves = train_networks(deep_network(hidden), settings, seeds)
     test = datasets.load(Path("data/processed/test.safetensors"))
     images = len(datasets.load(Path("data/processed/train.safetensors")).labels) * settings.epochs
-    rights = [right(predict(network, test), test.labels) for network, _ in trained]
-    rows = [
-        (
-            name,
+    results = []
+    for network, curve, seed in zip(networks, curves, seeds, strict=True):
+        hits = correct(predict(network, test.examples()), test.labels).numpy()
+        size = Size(
+            "-".join(map(str, hidden)),
             parameter_count(network),
             training_multiply_adds(network, images),
             seed,
-            score,
-            hits.double().mean().item(),
+            curve[-1].validation_accuracy,
+            int(hits.sum()) / len(hits),
         )
-        for name, (_, seed), (network, _), score, hits in zip(names, runs, trained, scores, rights, strict=True)
-    ]
-    header = ["hidden", "parameters", "multiply_adds", "seed", "validation_accuracy", "test_accuracy"]
-    write_csv(Path("plots/sizes.csv"), header, rows)
-    by_name = {
-        each: torch.stack([hits for name, hits in zip(names, rights, strict=True) if name == each]).numpy()
-        for each in dict.fromkeys(names)
-    }
-    pairs = [(*pair, *comparison[:-1], holm, comparison.verdict) for *pair, comparison, holm in compare_all(by_name)]
-    header = ["first", "second", *Comparison._fields[:-1], "holm_p_value", "verdict"]
-    write_csv(Path("plots/size_comparisons.csv"), header, pairs)
-    metrics = {"hidden": chosen, "deep": {"accuracy": summary([row[-1] for row in rows if row[0] == chosen])}}
-    write_json(Path("metrics/sizes.json"), metrics)
+        results.append((size, hits))
+    return results
 
 
 if __name__ == "__main__":

@@ -6,26 +6,26 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
 
 from mlp import artifacts, datasets
 from mlp.comparison import compare
 from mlp.evaluation import (
     accuracy,
     confusion,
+    correct,
     expected_calibration_error,
+    mean_cross_entropy,
     parameter_count,
     predict,
     probabilities,
     reliability,
-    right,
-    summary,
     training_multiply_adds,
 )
 from mlp.params import Params
-from stages import run, write_csv, write_json
+from mlp.spec import CLASS_NAMES
+from stages import run, summary, write_csv, write_json
+from stages.networks import NETWORKS
 
-NETWORKS = ("shallow", "deep")
 MISTAKES = 16
 
 
@@ -33,7 +33,7 @@ def main(params: Params) -> None:
     torch.set_num_threads(1)
     test = datasets.load(Path("data/processed/test.safetensors"))
     training_images = len(datasets.load(Path("data/processed/train.safetensors")).labels)
-    classes = datasets.CLASS_NAMES[params.dataset]
+    classes = CLASS_NAMES[params.dataset]
     logits: dict[str, list[Tensor]] = {name: [] for name in NETWORKS}  # of each seed
     rows = []
     for name in NETWORKS:
@@ -43,8 +43,8 @@ def main(params: Params) -> None:
             multiply_adds = training_multiply_adds(
                 network, training_images * artifacts.read_origin(path).settings["epochs"]
             )
-            found = predict(network, test)
-            loss = cross_entropy(found, test.labels).item()
+            found = predict(network, test.examples())
+            loss = mean_cross_entropy(found, test.labels)
             calibration_error = expected_calibration_error(reliability(found, test.labels))
             score = accuracy(found, test.labels)
             rows.append((name, parameter_count(network), multiply_adds, seed, score, loss, calibration_error))
@@ -52,18 +52,15 @@ def main(params: Params) -> None:
     header = ["network", "parameters", "multiply_adds", "seed", "accuracy", "loss", "calibration_error"]
     write_csv(Path("metrics/networks.csv"), header, rows)
 
+    labels = test.labels.repeat(len(params.seeds))  # of all seeds together
     shares = [
         (name, actual, predicted, share)
         for name in NETWORKS
-        for actual, row in zip(classes, _mean_confusion(logits[name], test.labels).tolist(), strict=True)
+        for actual, row in zip(classes, confusion(torch.cat(logits[name]), labels).tolist(), strict=True)
         for predicted, share in zip(classes, row, strict=True)
     ]
     write_csv(Path("metrics/confusion.csv"), ["network", "actual", "predicted", "share"], shares)
-    bins = [
-        (name, *each)
-        for name in NETWORKS
-        for each in reliability(torch.cat(logits[name]), test.labels.repeat(len(params.seeds)))
-    ]
+    bins = [(name, *each) for name in NETWORKS for each in reliability(torch.cat(logits[name]), labels)]
     write_csv(Path("plots/reliability.csv"), ["network", "images", "confidence", "accuracy"], bins)
     mistakes = [
         (name, image, classes[actual], classes[predicted], *chances)
@@ -80,17 +77,15 @@ def main(params: Params) -> None:
         }
         for name in NETWORKS
     }
-    shallow, deep = (torch.stack([right(each, test.labels) for each in logits[name]]).numpy() for name in NETWORKS)
-    comparison = compare(shallow, deep, NETWORKS)._asdict()
+    hits = {
+        name: torch.stack([correct(each, test.labels) for each in logits[name]]).numpy() for name in ("shallow", "deep")
+    }
+    comparison = compare(hits["shallow"], hits["deep"], ("shallow", "deep"))._asdict()
     metrics["comparison"] = {
         key: round(value, 6) if isinstance(value, float) else value for key, value in comparison.items()
     }
     write_json(Path("metrics/evaluation.json"), metrics)
     print(json.dumps(metrics, indent=2))
-
-
-def _mean_confusion(logits: list[Tensor], labels: Tensor) -> Tensor:
-    return torch.stack([confusion(each, labels) for each in logits]).mean(dim=0)
 
 
 def _mistakes(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, int, int, float, float]]:

@@ -1,4 +1,8 @@
-"""Measures the networks on house prices, beside ridge regression and the median of the training prices."""
+"""Measures the networks on house prices, beside ridge regression and the median of the training prices.
+
+Dollars have cents, and other measures four decimals: what LAPACK makes of ridge regression depends on the machine, from
+the fifteenth digit on.
+"""
 
 import statistics
 from collections.abc import Iterator
@@ -10,8 +14,9 @@ from sklearn.metrics import r2_score, root_mean_squared_error, root_mean_squared
 from torch import Tensor
 
 from mlp import ames, artifacts
-from mlp.ames import Houses
+from mlp.ames import Houses, logarithms
 from mlp.errors import InputError
+from mlp.evaluation import predict
 from mlp.params import Params
 from stages import run, write_csv, write_json
 
@@ -26,7 +31,7 @@ def main(params: Params) -> None:
         ridge = _ridge(training, validation, params.evaluate_prices.ridge_penalties)
         for part, data in (("validation", validation), ("test", test)):
             baselines = [
-                ("median", "", training.prices.quantile(0.5).expand(len(data.prices))),
+                ("median", "", torch.full_like(data.prices, training.median_price())),
                 ("ridge", "", data.dollars(torch.from_numpy(ridge.predict(data.inputs().numpy())))),
             ]
             for model, seed, predicted in [*baselines, *_networks(Path("models/prices", houses), data)]:
@@ -40,7 +45,7 @@ def main(params: Params) -> None:
     for houses, model, _, part, _, error, _ in scores:
         if (houses, part) == ("without_large", "test"):
             rmsle.setdefault(model, []).append(error)
-    metrics = {model: {"rmsle": round(statistics.mean(errors), 6)} for model, errors in rmsle.items()}
+    metrics = {model: {"rmsle": round(statistics.mean(errors), 4)} for model, errors in rmsle.items()}
     write_json(Path("metrics/prices.json"), metrics)
 
 
@@ -54,10 +59,8 @@ def _networks(folder: Path, data: Houses) -> Iterator[tuple[str, str, Tensor]]:
     """Kind, seed and predicted prices of each trained network."""
     for kind in ("shallow", "deep"):
         for path in sorted((folder / kind).iterdir()):
-            with torch.inference_mode():
-                network = artifacts.load(path, f"ames/{folder.name}")
-                outputs = network(data.inputs()).squeeze(1)
-            prices = data.dollars(outputs)
+            network = artifacts.load(path, f"ames/{folder.name}")
+            prices = data.dollars(predict(network, data.examples()).squeeze(1))
             if not ((prices > 0) & prices.isfinite()).all():
                 raise InputError(f"{path}: tells prices beyond any number; try a smaller train_prices.learning_rate")
             yield kind, path.stem.removeprefix("seed-"), prices
@@ -67,8 +70,8 @@ def _scores(prices: Tensor, predicted: Tensor) -> tuple[float, float, float]:
     """Root mean squared error in dollars, that of ln(1 + price), and R² of ln(price)."""
     return (
         round(root_mean_squared_error(prices, predicted), 2),
-        root_mean_squared_log_error(prices, predicted),
-        r2_score(prices.log(), predicted.log()),
+        round(root_mean_squared_log_error(prices, predicted), 4),
+        round(r2_score(logarithms(prices), logarithms(predicted)), 4),
     )
 
 

@@ -1,6 +1,7 @@
 """Writes docs/lecture.md with its picture: the lecture's claims, each beside what the pipeline measured."""
 
 import json
+import math
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ Deep networks, {size_settings}.
 | `ShallowNeuralNet`, `DeepNeuralNet`, `DenseReLU`, `DenseNoReLU` | [mlp/models.py](../mlp/models.py) |
 | MNIST and FashionMNIST | [mlp/datasets.py](../mlp/datasets.py) |
 | `AmesHousingDataset` | [mlp/ames.py](../mlp/ames.py) |
-| `ShallowNeuralNet_PT`, named `BinaryShallowNeuralNet` | [mlp/binary.py](../mlp/binary.py) |
+| `ShallowNeuralNet_PT`, named `BinaryShallowNeuralNet` | [mlp/models.py](../mlp/models.py) |
 | softmax and cross-entropy by hand | [mlp/by_hand.py](../mlp/by_hand.py) |
 """
 
@@ -190,11 +191,11 @@ def about_smallest(sizes: pd.DataFrame, comparisons: pd.DataFrame) -> Claim:
 
 def about_constants() -> Iterator[Claim]:
     """What was counted or computed, from all training images."""
-    images = json.loads(Path("plots/learning_rates/images.json").read_text())
+    images = json.loads(Path("data/processed/all.json").read_text())
     result = " ".join(f"{value:.8f}".rstrip("0") for value in softmax(LOGITS))
     for claim, lecture, here in [
-        ("Steps of an epoch at batch size 64", "938", str(images["steps"]["64"])),
-        ("Steps of an epoch at batch size 256", "235", str(images["steps"]["256"])),
+        ("Steps of an epoch at batch size 64", "938", str(math.ceil(images["images"] / 64))),
+        ("Steps of an epoch at batch size 256", "235", str(math.ceil(images["images"] / 256))),
         ("Mean of the training pixels", "0.1307", f"{images['mean']:.4f}"),
         ("Standard deviation of the training pixels", "0.3081", f"{images['std']:.4f}"),
         ("Softmax of [-1, 4, 10, 5, 7, 1, 4, -2, -1, 2] / 20", SOFTMAX, result),

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from mlp import artifacts, pictures
-from mlp.datasets import CLASS_NAMES, LabelledImages
+from mlp.datasets import LabelledImages
 from mlp.errors import InputError
 from mlp.evaluation import predict, probabilities
+from mlp.spec import CLASS_NAMES
 from stages import csv_text, explaining_errors
 
 
@@ -57,8 +58,8 @@ def _predict(files: Sequence[Path], models: Sequence[Path]) -> tuple[list[str], 
         mean, std = (torch.tensor(value, dtype=torch.float64) for _, value in origin.normalisation)
         images = torch.stack([pictures.read(file, origin.dataset) for file in files])
         data = LabelledImages(images, torch.zeros(len(images), dtype=torch.int64), mean, std)
-        chances.append(probabilities(predict(artifacts.load(model, origin.dataset), data)))
-    return CLASS_NAMES[origin.dataset], torch.stack(chances).mean(dim=0)
+        chances.append(probabilities(predict(artifacts.load(model, origin.dataset), data.examples())))
+    return CLASS_NAMES[origin.dataset], torch.stack(chances).sum(dim=0) / len(chances)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from mlp.ames import FEATURES, LARGE, AmesHousingDataset, save, split, standardise
+from mlp.ames import LARGE, AmesHousingDataset, save, split, standardise
 from mlp.errors import InputError
 from mlp.params import Params
+from mlp.spec import FEATURES
 from stages import run, whole
 
 

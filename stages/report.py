@@ -8,15 +8,18 @@ from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
-import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from numpy.typing import NDArray
 from PIL import Image
+from safetensors.numpy import load_file
 
-from mlp import datasets
 from mlp.params import Group, Params
+from mlp.spec import CLASS_NAMES
 from stages import charts, run, whole
-from stages.charts import LOOK, NETWORKS, PAGE_LOOK, svg
+from stages.charts import LOOK, PAGE_LOOK, svg
+from stages.networks import NETWORKS
 
 NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 MODELS = ["ridge", "shallow", "deep"]
@@ -30,8 +33,8 @@ def main(params: Params) -> None:
     curves = pd.concat([pd.read_csv(f"plots/curves/{name}.csv").assign(network=name) for name in NETWORKS])
     cost = pd.concat([networks, sizes.rename(columns={"hidden": "network", "test_accuracy": "accuracy"})])
     predictions = pd.read_csv("plots/predictions.csv")
-    test = datasets.load(Path("data/processed/test.safetensors"))
-    classes = datasets.CLASS_NAMES[params.dataset]
+    images = load_file("data/processed/test.safetensors")["images"]
+    classes = CLASS_NAMES[params.dataset]
 
     by_size = charts.accuracy_by("parameters", "number of parameters", cost)
     accuracies = charts.learning_curves(curves, {"validation_accuracy": "validation"}, "validation accuracy")
@@ -48,7 +51,7 @@ def main(params: Params) -> None:
     # StrictUndefined: a name that is misspelt in the template is an error and no gap in the page
     template = Environment(autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader("stages"))
     page = template.get_template("report.html").render(
-        answer=answer(evaluation, NAMES[params.dataset], len(test.labels)),
+        answer=answer(evaluation, NAMES[params.dataset], len(images)),
         dataset=NAMES[params.dataset],
         evaluation=evaluation,
         networks=_summaries(networks),
@@ -59,7 +62,7 @@ def main(params: Params) -> None:
         chosen=json.loads(Path("metrics/sizes.json").read_text())["hidden"],
         pictures={name: svg(chart, PAGE_LOOK) for name, chart in pictures.items()},
         confusions={name: _top_confusions(shares[shares.network == name]) for name in NETWORKS},
-        mistakes=_mistakes(test.images),
+        mistakes=_mistakes(images),
         seed=params.seeds[0],
         models=MODELS,
         params=list(_flat(params)),
@@ -120,16 +123,16 @@ def _top_confusions(shares: pd.DataFrame) -> list[dict[Hashable, Any]]:
     return wrong.sort_values("share", ascending=False, kind="stable").head(CONFUSIONS).to_dict("records")
 
 
-def _mistakes(images: torch.Tensor) -> dict[str, list[dict[Hashable, Any]]]:
+def _mistakes(images: NDArray[np.uint8]) -> dict[str, list[dict[Hashable, Any]]]:
     table = pd.read_csv("plots/mistakes.csv")
     table["png"] = [_png(images[place]) for place in table.image]
     return {name: table[table.network == name].to_dict("records") for name in NETWORKS}
 
 
-def _png(image: torch.Tensor) -> str:
+def _png(image: NDArray[np.uint8]) -> str:
     """A picture as text for the page, not compressed: what zlib makes of it depends on the machine."""
     file = io.BytesIO()
-    Image.fromarray(image.numpy()).save(file, "PNG", compress_level=0)
+    Image.fromarray(image).save(file, "PNG", compress_level=0)
     return base64.b64encode(file.getvalue()).decode()
 
 

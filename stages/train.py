@@ -1,45 +1,55 @@
-"""Training on the images: one network, and one for each seed."""
+"""Training on the images: one kind of network, once for each seed."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlp import artifacts, datasets
-from mlp.models import Network
-from mlp.training import Epoch, Settings, train
+from mlp.params import Params
+from mlp.spec import Architecture, Epoch, Settings
 from stages import whole, write_csv
-from stages.parallel import epoch_done, run_jobs
+from stages.networks import NETWORKS
+from stages.parallel import engine, epoch_done, run_jobs, seeds_of_jobs
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
-def train_seeds(
-    name: str, dataset: str, make_network: Callable[[], Network], settings: Settings, seeds: list[int]
-) -> None:
+def train_seeds(name: str, params: Params) -> None:
     """Trains a network for each seed into models/<name>, with its learning curves in plots/curves/<name>.csv."""
+    architecture, settings = NETWORKS[name](params)
     with whole(Path("models", name)) as folder:
         folder.mkdir()
-        jobs = [(dataset, make_network, settings, seed, folder / f"seed-{seed}.safetensors") for seed in seeds]
-        curves = run_jobs(f"train_{name}", _train_seed, jobs, settings.epochs)
-    points = [(seed, *point) for seed, curve in zip(seeds, curves, strict=True) for point in curve]
+        jobs = [(params.dataset, architecture, settings, seeds, folder) for seeds in seeds_of_jobs(params.seeds)]
+        total = len(params.seeds) * settings.epochs
+        curves = run_jobs(f"train_{name}", _train, jobs, total, f"train_{name}.learning_rate")
+    points = [(seed, *point) for seed, curve in zip(params.seeds, curves, strict=True) for point in curve]
     write_csv(Path("plots/curves", f"{name}.csv"), ["seed", *Epoch._fields], points)
 
 
-def _train_seed(
-    dataset: str, make_network: Callable[[], Network], settings: Settings, seed: int, output: Path
-) -> list[Epoch]:
-    network, curve = train_network(make_network, settings, seed)
+def _train(
+    dataset: str, architecture: Architecture, settings: Settings, seeds: list[int], folder: Path
+) -> list[list[Epoch]]:
+    from mlp import artifacts, datasets  # torch takes two seconds, and only workers need it
+
+    networks, curves = train_networks(architecture, settings, seeds)
     training = datasets.load(Path("data/processed/train.safetensors"))
     normalisation = artifacts.Normalisation(mean=training.mean.item(), std=training.std.item())
-    artifacts.save(network, output, dataset, seed, settings._asdict(), normalisation)
-    return curve
+    for network, seed in zip(networks, seeds, strict=True):
+        output = folder / f"seed-{seed}.safetensors"
+        artifacts.save(network, architecture, output, dataset, seed, settings._asdict(), normalisation)
+    return curves
 
 
-def train_network(make_network: Callable[[], Network], settings: Settings, seed: int) -> tuple[Network, list[Epoch]]:
-    """Trains on the training images, as a job of `run_jobs`, and gives the network's learning curve too."""
+def train_networks(
+    architecture: Architecture, settings: Settings, seeds: list[int]
+) -> "tuple[list[nn.Module], list[list[Epoch]]]":
+    """Trains on the training images, as a job of `run_jobs`, and gives the networks' learning curves too."""
+    from functools import partial
+
+    from mlp import datasets
+    from mlp.models import build
+    from mlp.training import train
+
     training = datasets.load(Path("data/processed/train.safetensors"))
     validation = datasets.load(Path("data/processed/validation.safetensors"))
-    curve: list[Epoch] = []
-
-    def on_epoch(epoch: Epoch) -> None:
-        curve.append(epoch)
-        epoch_done()
-
-    return train(make_network, training, validation, settings, seed, on_epoch), curve
+    make_network = partial(build, architecture)
+    return train(make_network, training, validation, settings, seeds, engine(), lambda: epoch_done(len(seeds)))

@@ -1,66 +1,90 @@
 """Trains the binary network to tell houses dearer than the median, at several L1 penalties, and measures each."""
 
 import statistics
-from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from torch import Tensor
-from torch.nn.functional import binary_cross_entropy
-
-from mlp import ames, artifacts
-from mlp.binary import BinaryShallowNeuralNet, binary_accuracy, l1_norm, penalised_loss, xavier_uniform
-from mlp.evaluation import summary
 from mlp.params import Params
-from mlp.training import Settings, fit
-from stages import run, whole, write_csv, write_json
-from stages.parallel import epoch_done, run_jobs
+from mlp.spec import FEATURES, Architecture, Settings
+from stages import run, summary, whole, write_csv, write_json
+from stages.parallel import engine, epoch_done, run_jobs, seeds_of_jobs
+
+if TYPE_CHECKING:
+    from mlp.datasets import Examples
+
+
+class Scores(NamedTuple):
+    """Of one network. Losses are mean binary cross-entropies in nats, without the penalty."""
+
+    l1_penalty: float
+    seed: int
+    l1_norm: float
+    training_loss: float
+    training_accuracy: float
+    test_loss: float
+    test_accuracy: float
 
 
 def main(params: Params) -> None:
-    torch.set_num_threads(1)
     group = params.train_binary
     settings = Settings(group.epochs, group.batch_size, group.learning_rate, (group.betas[0], group.betas[1]))
-    jobs = [(group.hidden, settings, penalty, seed) for penalty in group.l1_penalties for seed in params.seeds]
-    training, validation, test = (_examples(part) for part in ("train", "validation", "test"))
-    validation_losses: dict[float, list[float]] = {}
     with whole(Path("models/binary")) as folder:
         folder.mkdir()
-        networks = run_jobs("train_binary", _train, jobs, group.epochs)
-        for (_, _, penalty, seed), network in zip(jobs, networks, strict=True):
-            made_with = settings._asdict() | {"l1_penalty": penalty}
-            artifacts.save(network, folder / f"l1-{penalty}-seed-{seed}.safetensors", "ames/all", seed, made_with)
-            validation_losses.setdefault(penalty, []).append(_scores(network, *validation)[0])
+        jobs = [
+            (group.hidden, settings, penalty, seeds, folder)
+            for penalty in group.l1_penalties
+            for seeds in seeds_of_jobs(params.seeds)
+        ]
+        total = len(group.l1_penalties) * len(params.seeds) * group.epochs
+        results = run_jobs("train_binary", _train, jobs, total, "train_binary.learning_rate")
+    validation_losses: dict[float, list[float]] = {}
+    for scores, validation_loss in results:
+        validation_losses.setdefault(scores.l1_penalty, []).append(validation_loss)
     chosen = min(validation_losses, key=lambda penalty: statistics.mean(validation_losses[penalty]))
-
-    rows = [
-        (penalty, seed, l1_norm(network).item(), *_scores(network, *training), *_scores(network, *test))
-        for (_, _, penalty, seed), network in zip(jobs, networks, strict=True)
-    ]
-    header = ["l1_penalty", "seed", "l1_norm", "training_loss", "training_accuracy", "test_loss", "test_accuracy"]
-    write_csv(Path("metrics/binary.csv"), header, rows)
-    metrics = {"l1_penalty": chosen, "shallow": {"accuracy": summary([row[-1] for row in rows if row[0] == chosen])}}
-    write_json(Path("metrics/binary.json"), metrics)
+    write_csv(Path("metrics/binary.csv"), Scores._fields, [scores for scores, _ in results])
+    accuracies = [scores.test_accuracy for scores, _ in results if scores.l1_penalty == chosen]
+    write_json(Path("metrics/binary.json"), {"l1_penalty": chosen, "shallow": {"accuracy": summary(accuracies)}})
 
 
-def _train(hidden: int, settings: Settings, l1_penalty: float, seed: int) -> BinaryShallowNeuralNet:
-    make_network = partial(BinaryShallowNeuralNet, len(ames.FEATURES), hidden)
-    order = partial(ames.batches, *_examples("train"))
-    loss = partial(penalised_loss, l1_penalty=l1_penalty)
-    return fit(make_network, xavier_uniform, order, loss, settings, seed, lambda *_: epoch_done())
+def _train(
+    hidden: int, settings: Settings, l1_penalty: float, seeds: list[int], folder: Path
+) -> list[tuple[Scores, float]]:
+    """The scores of the networks, with their losses on the validation part."""
+    from functools import partial  # torch takes two seconds, and only workers need it
+
+    from mlp import artifacts
+    from mlp.binary import binary_accuracy, l1_norm, penalised_loss
+    from mlp.evaluation import mean_binary_cross_entropy, predict
+    from mlp.exact import Exact
+    from mlp.models import build
+    from mlp.training import fit
+
+    architecture = Architecture("BinaryShallowNeuralNet", [len(FEATURES), hidden])
+    loss, make_network = partial(penalised_loss, l1_penalty=l1_penalty), partial(build, architecture)
+    training, validation, test = (_examples(part) for part in ("train", "validation", "test"))
+    networks = fit(make_network, training, loss, settings, seeds, lambda *_: epoch_done(len(seeds)), engine())
+    results = []
+    for network, seed in zip(networks, seeds, strict=True):
+        output = folder / f"l1-{l1_penalty}-seed-{seed}.safetensors"
+        made_with = settings._asdict() | {"l1_penalty": l1_penalty}
+        artifacts.save(network, architecture, output, "ames/all", seed, made_with)
+        with Exact([network]):
+            norm = float(l1_norm(network).data)
+        scores = []
+        for examples in (training, test, validation):
+            probabilities = predict(network, examples)
+            scores.append(mean_binary_cross_entropy(probabilities, examples.targets))
+            scores.append(binary_accuracy(probabilities, examples.targets))
+        results.append((Scores(l1_penalty, seed, norm, *scores[:4]), scores[4]))
+    return results
 
 
-def _scores(network: BinaryShallowNeuralNet, inputs: Tensor, labels: Tensor) -> tuple[float, float]:
-    """Mean binary cross-entropy in nats, without the penalty, and accuracy."""
-    with torch.inference_mode():
-        probabilities = network(inputs)
-    return binary_cross_entropy(probabilities, labels).item(), binary_accuracy(probabilities, labels)
+def _examples(part: str) -> "Examples":
+    """Houses, and whether each is dearer than the median of the training part, 0.0 or 1.0."""
+    from mlp import ames
 
-
-def _examples(part: str) -> tuple[Tensor, Tensor]:
-    """Inputs, float64 [n, 16], and whether a house is dearer than the median of the training part, 0.0 or 1.0, [n]."""
     training, houses = (ames.load(Path("data/prices/all", f"{each}.safetensors")) for each in ("train", part))
-    return houses.inputs(), (houses.prices > training.prices.quantile(0.5)).double()
+    return houses.examples()._replace(targets=(houses.prices > training.median_price()).double())
 
 
 if __name__ == "__main__":

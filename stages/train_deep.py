@@ -1,20 +1,12 @@
 """Trains the deep network, once for each seed."""
 
-from functools import partial
-
-from mlp.datasets import CLASSES, PIXELS
-from mlp.models import DeepNeuralNet
 from mlp.params import Params
-from mlp.training import Settings
 from stages import run
 from stages.train import train_seeds
 
 
 def main(params: Params) -> None:
-    group = params.train_deep
-    network = partial(DeepNeuralNet, PIXELS, params.hidden, CLASSES)
-    settings = Settings(group.epochs, group.batch_size, group.learning_rate)
-    train_seeds("deep", params.dataset, network, settings, params.seeds)
+    train_seeds("deep", params)
 
 
 if __name__ == "__main__":

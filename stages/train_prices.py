@@ -1,49 +1,47 @@
 """Trains the shallow and the deep network to tell house prices, once for each seed, with and without large houses."""
 
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
-from torch import Tensor
-from torch.nn.functional import mse_loss
-
-from mlp import ames, artifacts
-from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet, initialise
 from mlp.params import Params
-from mlp.training import Settings, fit
+from mlp.spec import FEATURES, Architecture, Settings
 from stages import run, whole
-from stages.parallel import epoch_done, run_jobs
+from stages.parallel import engine, epoch_done, run_jobs, seeds_of_jobs
 
 
 def main(params: Params) -> None:
     group = params.train_prices
-    inputs = len(ames.FEATURES)
-    networks: dict[str, Callable[[], Network]] = {
-        "shallow": partial(ShallowNeuralNet, inputs, group.shallow_hidden, 1),
-        "deep": partial(DeepNeuralNet, inputs, group.deep_hidden, 1),
+    networks = {
+        "shallow": Architecture("ShallowNeuralNet", [len(FEATURES), group.shallow_hidden, 1]),
+        "deep": Architecture("DeepNeuralNet", [len(FEATURES), group.deep_hidden, 1]),
     }
     settings = Settings(group.epochs, group.batch_size, group.learning_rate)
     jobs = []
     with whole(Path("models/prices")) as folder:
         for houses in ("all", "without_large"):
-            for name, make_network in networks.items():
+            for name, architecture in networks.items():
                 output = folder / houses / name
                 output.mkdir(parents=True)
-                jobs += [
-                    (houses, make_network, settings, seed, output / f"seed-{seed}.safetensors") for seed in params.seeds
-                ]
-        run_jobs("train_prices", _train, jobs, group.epochs)
+                jobs += [(houses, architecture, settings, seeds, output) for seeds in seeds_of_jobs(params.seeds)]
+        total = 2 * len(networks) * len(params.seeds) * settings.epochs
+        run_jobs("train_prices", _train, jobs, total, "train_prices.learning_rate")
 
 
-def _train(houses: str, make_network: Callable[[], Network], settings: Settings, seed: int, output: Path) -> None:
-    training = ames.load(Path("data/prices", houses, "train.safetensors"))
-    order = partial(ames.batches, training.inputs(), training.targets())
-    network = fit(make_network, initialise, order, _loss, settings, seed, lambda *_: epoch_done())
-    artifacts.save(network, output, f"ames/{houses}", seed, settings._asdict())
+def _train(houses: str, architecture: Architecture, settings: Settings, seeds: list[int], folder: Path) -> list[None]:
+    from functools import partial  # torch takes two seconds, and only workers need it
 
+    from mlp import ames, artifacts
+    from mlp.models import build
+    from mlp.training import fit, regression_loss
 
-def _loss(network: Network, x: Tensor, targets: Tensor) -> Tensor:
-    return mse_loss(network(x).squeeze(1), targets)
+    examples = ames.load(Path("data/prices", houses, "train.safetensors")).examples()
+    make_network = partial(build, architecture)
+    networks = fit(
+        make_network, examples, regression_loss, settings, seeds, lambda *_: epoch_done(len(seeds)), engine()
+    )
+    for network, seed in zip(networks, seeds, strict=True):
+        output = folder / f"seed-{seed}.safetensors"
+        artifacts.save(network, architecture, output, f"ames/{houses}", seed, settings._asdict())
+    return []
 
 
 if __name__ == "__main__":

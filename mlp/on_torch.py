@@ -1,0 +1,80 @@
+"""What exact arithmetic takes from torch beside operators, for stacks of networks, on any device."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mlp import tables
+from mlp.on_numpy import HIGHEST, LOWEST
+
+
+class OnTorch:
+    """An engine for several networks: a batch is [networks, examples, columns], parameters [networks, parameters]."""
+
+    absolute = staticmethod(torch.absolute)
+    frexp = staticmethod(torch.frexp)
+    matmul = staticmethod(torch.matmul)
+    rint = staticmethod(torch.round)
+    sign = staticmethod(torch.sign)
+    where = staticmethod(torch.where)
+
+    def __init__(self, device: str) -> None:
+        self.device = torch.device(device)
+        self.exp, self.exp_part, self.log = (
+            self.load(torch.from_numpy(table)) for table in (tables.EXP, tables.EXP_PART, tables.LOG)
+        )
+
+    def load(self, tensor: Tensor) -> Tensor:
+        return tensor.detach().to(self.device)
+
+    def stack(self, tensors: Sequence[Tensor]) -> Tensor:
+        return self.load(torch.stack(list(tensors)))
+
+    def unstack(self, array: Tensor) -> list[Tensor]:
+        return list(array.cpu())
+
+    def maximum(self, array: Tensor, bound: float) -> Tensor:
+        return array.clamp(min=bound)
+
+    def minimum(self, array: Tensor, bound: float) -> Tensor:
+        return array.clamp(max=bound)
+
+    def sqrt(self, array: Tensor) -> Tensor:
+        """torch's own is not rounded correctly on x86-64."""
+        return torch.from_numpy(np.sqrt(array.numpy())) if self.device.type == "cpu" else array.sqrt()
+
+    def concatenate(self, arrays: Sequence[Tensor]) -> Tensor:
+        return torch.cat(list(arrays), dim=-1)
+
+    def float64(self, array: Tensor) -> Tensor:
+        return array.double()
+
+    def whole(self, array: Tensor) -> Tensor:
+        return array.long()
+
+    def take(self, source: Tensor, index: Tensor) -> Tensor:
+        return source[index.clamp(0, len(source) - 1)]
+
+    def pick(self, array: Tensor, columns: Tensor) -> Tensor:
+        return array.take_along_dim(columns[..., None], dim=-1)[..., 0]
+
+    def one_hot(self, columns: Tensor, like: Tensor) -> Tensor:
+        return (columns[..., None] == torch.arange(like.shape[-1], device=self.device)).double()
+
+    def row_max(self, array: Tensor) -> Tensor:
+        return array.amax(dim=-1, keepdim=True)
+
+    def sum(self, array: Tensor, axis: int | tuple[int, int]) -> Tensor:
+        return array.sum(dim=axis)
+
+    def grid(self, array: Tensor, bits: int, rows: bool = False) -> Tensor:
+        if bits > 22:
+            array = array.double()
+        digits = 52 if array.dtype == torch.float64 else 23
+        dims = [-1] if rows else list(range(1, array.ndim))
+        exponent = array.abs().amax(dim=dims, keepdim=True).frexp().exponent.long()
+        power = (exponent.clamp(LOWEST, HIGHEST) + (digits - bits + 1023) << 52).view(torch.float64) * 1.5
+        magic = power.masked_fill(exponent > HIGHEST, float("inf")).to(array.dtype)
+        return ((array + magic) - magic).double()
