@@ -469,19 +469,20 @@ def adam(run: Exact, learning_rate: float, betas: tuple[float, float]) -> Callab
     power1 = power2 = 1.0
 
     def step(loss: Value) -> None:
-        nonlocal power1, power2, mean, square, gradient
+        nonlocal power1, power2, gradient, mean, square
         run.backward(loss, gradient)
         power1, power2 = power1 * beta1, power2 * beta2
         scale = math.sqrt((1 - power2) / (1 - beta2))
+        epsilon, rate = 1e-8 * scale, learning_rate * (1 - beta1) / (1 - power1) * scale
         mean *= beta1
         mean += gradient
-        square *= beta2
         gradient *= gradient
+        square *= beta2
         square += gradient
         move = arrays.sqrt(square)
-        move += 1e-8 * scale
+        move += epsilon
         move = mean / move
-        move *= learning_rate * (1 - beta1) / (1 - power1) * scale
+        move *= rate
         run.flat -= move
 
     return step
