@@ -46,6 +46,10 @@ class Value:
     def add_grad(self, grad: Array) -> None:
         self.grad = grad if self.grad is None else self.grad + grad
 
+    def plain(self) -> "Value":
+        """Without a divisor."""
+        return self if self.divisor is None else Value(self.data / self.divisor, wanted=False)
+
     @classmethod
     def __torch_function__(cls, function: Any, *_: Any) -> Any:
         raise TypeError(f"{resolve_name(function)} on a Value outside of `Exact`")
@@ -143,6 +147,8 @@ class Exact(TorchFunctionMode):
                 return function(*args)
             raise self.refusal(resolve_name(function) or repr(function))
         given = [self.values.get(id(each), each) for each in args]
+        if operation not in PRODUCTS:
+            given = [each.plain() if isinstance(each, Value) else each for each in given]
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
             return operation(self, *given, **options)
@@ -444,6 +450,7 @@ OPERATIONS: dict[Any, Callable[..., Value]] = {
     functional.mse_loss: _mse_loss,
     functional.binary_cross_entropy: _binary_cross_entropy,
 }
+PRODUCTS = (_linear, _matmul)
 METADATA = {getattr(torch.Tensor, name).__get__ for name in ("dtype", "shape", "ndim", "device")}
 DEFAULTS: dict[str, Any] = {  # of torch's options, which change nothing
     "weight": None,
@@ -465,23 +472,23 @@ def adam(run: Exact, learning_rate: float, betas: tuple[float, float]) -> Callab
     The moments lack their factors of 1 - beta, which the step and epsilon have instead.
     """
     arrays, (beta1, beta2) = run.arrays, betas
-    gradient, mean, square = (0 * run.flat for _ in range(3))
+    gradient, first, second = (0 * run.flat for _ in range(3))
     power1 = power2 = 1.0
 
     def step(loss: Value) -> None:
-        nonlocal power1, power2, gradient, mean, square
+        nonlocal power1, power2, gradient, first, second
         run.backward(loss, gradient)
         power1, power2 = power1 * beta1, power2 * beta2
         scale = math.sqrt((1 - power2) / (1 - beta2))
         epsilon, rate = 1e-8 * scale, learning_rate * (1 - beta1) / (1 - power1) * scale
-        mean *= beta1
-        mean += gradient
+        first *= beta1
+        first += gradient
         gradient *= gradient
-        square *= beta2
-        square += gradient
-        move = arrays.sqrt(square)
+        second *= beta2
+        second += gradient
+        move = arrays.sqrt(second)
         move += epsilon
-        move = mean / move
+        move = first / move
         move *= rate
         run.flat -= move
 
