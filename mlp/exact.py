@@ -78,9 +78,9 @@ class Value:
     def squeeze(self, dim: int) -> Any:
         return torch.squeeze(self, dim)  # type: ignore[call-overload]
 
-    def flatten(self, start_dim: int) -> Any:
+    def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Any:
         """A batch has its examples in rows already."""
-        return self if start_dim == 1 else torch.flatten(self, start_dim)  # type: ignore[arg-type]
+        return self if (start_dim, end_dim) == (1, -1) else torch.flatten(self, start_dim, end_dim)  # type: ignore[arg-type]
 
     def type_as(self, _: Tensor) -> "Value":
         """Numbers here have the precision that they need."""

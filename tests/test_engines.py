@@ -1,0 +1,129 @@
+"""A network of a given seed is one object: whatever computes it, alone or in company, on one thread or many."""
+
+import os
+import subprocess
+import sys
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.random import SeedSequence
+from torch import Tensor, nn
+
+import by_torch
+from conftest import ROOT
+from kinds import kinds, random_images
+from mlp.models import DeepNeuralNet, initialise
+from mlp.on_numpy import OnNumpy
+from mlp.on_torch import OnTorch
+from mlp.spec import Settings
+from mlp.training import classification_loss, fit, train
+
+WILD = Settings(epochs=8, batch_size=50, learning_rate=0.1)
+
+
+def bytes_of(network: nn.Module) -> bytes:
+    return b"".join(each.detach().numpy().tobytes() for each in network.parameters())
+
+
+@pytest.mark.parametrize(
+    ("hidden", "settings"),
+    [
+        ([80, 40, 20], Settings(epochs=15, batch_size=64, learning_rate=0.001)),
+        ([80, 40, 20], WILD),
+        ([15] * 10, Settings(epochs=6, batch_size=30, learning_rate=0.02)),
+    ],
+    ids=["usual", "wild", "ten hidden layers"],
+)
+def test_another_engine_that_shares_no_code_trains_the_same_network(hidden: list[int], settings: Settings) -> None:
+    images = random_images(200)
+    make_network = partial(DeepNeuralNet, 784, hidden, 10)
+    (ours,) = fit(make_network, images.examples(), classification_loss, settings, [3])
+    order, first, _ = SeedSequence(3).generate_state(3, np.uint64).tolist()
+    start = make_network()
+    initialise(start, torch.Generator().manual_seed(first))
+    theirs = by_torch.train(
+        [each.detach() for each in start.parameters()],
+        images.images.flatten(1),
+        images.labels,
+        (images.mean.item(), images.std.item()),
+        *settings[:3],
+        torch.Generator().manual_seed(order),
+    )
+    assert bytes_of(ours) == b"".join(each.numpy().tobytes() for each in theirs)
+    assert not torch.equal(next(ours.parameters()), next(start.parameters()))
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_a_network_comes_out_of_a_stack_as_it_would_alone(name: str) -> None:
+    """On torch's products, beside NumPy's."""
+    kind = kinds()[name]
+    losses: list[list[float]] = []
+
+    def networks(seeds: list[int], arrays: Any) -> list[bytes]:
+        found: list[list[float]] = []
+        trained = fit(
+            kind.make_network, kind.examples, kind.loss, WILD, seeds, lambda *epoch: found.append(epoch[2]), arrays
+        )
+        losses.append([found[-1][-1], found[0][-1]])
+        return [bytes_of(network) for network in trained]
+
+    alone = networks([5], OnNumpy())
+    assert networks([1, 2, 5], OnTorch("cpu"))[2] == alone[0]
+    assert networks([5], OnTorch("cpu")) == alone
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_learning_curves_do_not_depend_on_the_engine() -> None:
+    images = random_images(200)
+    runs = [
+        train(partial(DeepNeuralNet, 784, [20], 10), images, images, WILD, seeds, arrays)[1][-1]
+        for seeds, arrays in (([0], OnNumpy()), ([1, 0], OnTorch("cpu")))
+    ]
+    assert runs[0] == runs[1]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"OPENBLAS_NUM_THREADS": "8", "OMP_NUM_THREADS": "8"},
+        {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "AVX2 FMA3", "ATEN_CPU_CAPABILITY": "default"},
+        {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"},
+    ],
+    ids=lambda environment: " ".join(environment),
+)
+def test_threads_and_instruction_sets_change_nothing(environment: dict[str, str]) -> None:
+    """Every kind of network on both engines, wild, in a process of its own."""
+    script = (
+        "import hashlib\n"
+        "from kinds import kinds\n"
+        "from test_engines import WILD, OnNumpy, OnTorch, bytes_of, fit\n"
+        "for kind in kinds().values():\n"
+        "    for arrays, seeds in ((OnNumpy(), [5]), (OnTorch('cpu'), [5, 1])):\n"
+        "        networks = fit(kind.make_network, kind.examples, kind.loss, WILD, seeds, arrays=arrays)\n"
+        "        print(hashlib.sha256(bytes_of(networks[0])).hexdigest())\n"
+    )
+    plain = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"}
+    results = [
+        subprocess.run(
+            [sys.executable, "-c", script], env=os.environ | plain | each, check=True, capture_output=True, text=True
+        ).stdout.split()
+        for each in ({}, environment)
+    ]
+    assert results[0] == results[1]
+    assert results[0][::2] == results[0][1::2]
+    assert len(set(results[0])) == len(kinds())
+
+
+def test_no_parameter_is_ever_minus_zero() -> None:
+    """The sign of a zero is the one thing that the order of a sum can change: no stored number may depend on it."""
+    for kind in kinds().values():
+        (network,) = fit(kind.make_network, kind.examples, kind.loss, WILD, [0])
+        for parameter in network.parameters():
+            assert not _minus_zeros(parameter).any()
+
+
+def _minus_zeros(numbers: Tensor) -> Tensor:
+    return (numbers == 0) & numbers.signbit()
