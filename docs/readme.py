@@ -35,8 +35,6 @@ def blocks(root: Path) -> dict[str, str]:
         "prices": prices(pd.read_csv(root / "metrics/prices.csv")),
         "binary": binary(pd.read_csv(root / "metrics/binary.csv")),
         "verified": verified(pd.read_csv(root / "docs/verified.csv", keep_default_na=False)),
-        "rounding": rounding(pd.read_csv(root / "benchmarks/rounding.csv")),
-        "cost": cost(pd.read_csv(root / "benchmarks/epoch.csv")),
         "history": "\n".join(f"```sh\n{command}\n```\n\n{_output(command, root).strip()}\n" for command in HISTORY),
     }
 
@@ -113,28 +111,6 @@ def binary(scores: pd.DataFrame) -> str:
 def verified(rows: pd.DataFrame) -> str:
     cells = [[str(row.circumstance), str(row.result), str(row.remark)] for row in rows.itertuples()]
     return f"On {rows.machine[0]}:\n\n{table(['circumstance', 'result', 'remark'], cells)}"
-
-
-def rounding(rows: pd.DataFrame) -> str:
-    cells = [
-        [
-            *(str(row.network), f"{row.learning_rate:g}", f"{row.weights:,}", f"{row.largest_difference:.0e}"),
-            *(f"{row.flips_per_million_finer:,.2g}", f"{row.flipped_finer} of {row.comparisons}"),
-            *(f"{row.flips_per_million:,.2g}", f"{row.flipped} of {row.comparisons}"),
-        ]
-        for row in rows.itertuples()
-    ]
-    header = ["network", "learning rate", "weights", "largest difference"]
-    for spacing in ("2⁻²⁰", "2⁻¹⁴"):
-        header += [f"{spacing}: flips expected in a million rebuilds", f"{spacing}: flips seen"]
-    return table(header, cells)
-
-
-def cost(rows: pd.DataFrame) -> str:
-    cells = [
-        [str(row.network), f"{row.ours_over_float32:.2f}", f"{row.naive_over_ours:.1f}"] for row in rows.itertuples()
-    ]
-    return table(["network", "float64 / float32", "the usual training loop / this one"], cells)
 
 
 def spread(values: "pd.Series[float]", form: str) -> str:

@@ -26,6 +26,7 @@ from mlp.spec import FEATURES
 
 PRICE = "SalePrice"
 LARGE = 4000  # square feet of living area above which De Cock (2011) advises to leave a house out
+MOST = 1e100  # of a number: the squares of larger ones could overflow
 MOST_ROWS = 2**20  # Excel's own limit
 MOST_BYTES = 50_000_000  # of an unpacked Excel file; the project's own has 1,681,505
 
@@ -145,11 +146,11 @@ def _read(path: Path, sheet: str | None) -> list[list[float]]:
     def number(row: int, name: str) -> float:
         cells, column = rows[row - 1], columns[name]
         value = cells[column] if column < len(cells) else None
-        least = 0 if name == PRICE else -math.inf
-        if isinstance(value, int | float) and not isinstance(value, bool) and least < value < math.inf:
+        least = 0 if name == PRICE else -MOST
+        if isinstance(value, int | float) and not isinstance(value, bool) and least < value < MOST:
             return float(value)
         fault = _why_empty(path, sheet, row, column + 1) if value is None else f"is {value!r}"
-        allowed = "a number above 0" if name == PRICE else "a number"
+        allowed = f"a number above {least:g} and below {MOST:g}"
         place = f"row {row}, column {get_column_letter(column + 1)} ({name})"
         raise InputError(f"{path}, sheet {sheet}, {place}: {fault}; allowed: {allowed}")
 

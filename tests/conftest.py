@@ -92,6 +92,7 @@ def with_environment(copy: WorkingCopy) -> None:
         (copy.path / ".venv" / part).symlink_to(Path(sys.prefix, part))
     (copy.path / ".venv/installed").touch()
     (copy.path / ".venv/installed-remotes").touch()
+    (copy.path / ".venv/installed-bench").touch()
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from numpy.random import SeedSequence
 from torch import Tensor, nn
 
 import by_torch
-from conftest import ROOT
+from conftest import ROOT, WorkingCopy
 from kinds import kinds, random_images
 from mlp.models import DeepNeuralNet, initialise
 from mlp.on_numpy import OnNumpy
@@ -115,6 +115,21 @@ def test_threads_and_instruction_sets_change_nothing(environment: dict[str, str]
     assert results[0] == results[1]
     assert results[0][::2] == results[0][1::2]
     assert len(set(results[0])) == len(kinds())
+
+
+def test_the_device_changes_no_output_of_any_stage(subset: WorkingCopy) -> None:
+    """On torch's engine, which is that of a GPU, all networks of a stage that are alike train at once."""
+    trains = ["train_shallow", "train_deep", "compare_sizes", "compare_learning_rates", "train_prices", "train_binary"]
+    subset.run(f"dvc repro --force --single-item {' '.join(trains)}", MLP_DEVICE="cpu")
+    assert subset.status() == ""  # dvc.lock has the hash of every output
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:99"])
+def test_a_device_that_is_not_there_is_refused_in_one_line(device: str, subset: WorkingCopy) -> None:
+    done = subset.run("python -m stages.train_deep", check=False, MLP_DEVICE=device)
+    assert done.returncode == 1
+    (message,) = [line for line in done.stderr.splitlines() if line and "%" not in line]
+    assert message.startswith(f"MLP_DEVICE is '{device}'; allowed: a device of torch, as cuda (")
 
 
 def test_no_parameter_is_ever_minus_zero() -> None:
