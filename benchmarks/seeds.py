@@ -5,7 +5,6 @@ count false alarms, and some that differ by more and more, to find the differenc
 """
 
 import time
-from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,13 +16,13 @@ from scipy import optimize, stats
 from tqdm import tqdm
 
 from mlp import artifacts, datasets
-from mlp.comparison import NO_DIFFERENCE, Right, compare
-from mlp.datasets import CLASSES, PIXELS
-from mlp.evaluation import predict, right
-from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
-from mlp.params import Params, Training
-from mlp.training import Settings, train
+from mlp.comparison import NO_DIFFERENCE, Correct, compare
+from mlp.evaluation import correct, predict
+from mlp.models import build
+from mlp.params import Params
+from mlp.training import train
 from stages import run, write_csv
+from stages.networks import NETWORKS
 
 SEEDS = [5, 6, 8, 10, 15]
 GAPS = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]  # of mean accuracy
@@ -48,7 +47,7 @@ class Errors(NamedTuple):
 
 def draw(
     generator: np.random.Generator, errors: Errors, seeds: int, images: int, kinds: int = 2, gap: float = 0.0
-) -> list[Right]:
+) -> list[Correct]:
     """Networks of several kinds, the first of which is better by `gap`."""
     common = errors.all * generator.normal(size=images) + errors.kind * generator.normal(size=(kinds, 1, images))
     own = errors.luck * generator.normal(size=(kinds, seeds, 1)) + errors.rest * generator.normal(
@@ -58,7 +57,7 @@ def draw(
     return [ease > threshold for ease, threshold in zip(common + own, thresholds, strict=True)]
 
 
-def measured(kinds: list[Right]) -> Errors:
+def measured(kinds: list[Correct]) -> Errors:
     """How two kinds of network err, from how often two networks of the same kind and of both kinds err together."""
     wrong = [(~each).astype(np.float64) for each in kinds]
     images, rate = wrong[0].shape[1], float(np.mean(wrong))
@@ -93,11 +92,11 @@ def main(params: Params) -> None:
     kinds = [
         np.array(
             [
-                right(predict(artifacts.load(path, params.dataset), test), test.labels).numpy()
+                correct(predict(artifacts.load(path, params.dataset), test.examples()), test.labels).numpy()
                 for path in sorted(Path("models", name).iterdir())
             ]
         )
-        for name in ("shallow", "deep")
+        for name in NETWORKS
     ]
     errors, cost = measured(kinds), seconds_of_a_seed(params)
     rows = []
@@ -122,14 +121,10 @@ def seconds_of_a_seed(params: Params) -> float:
     training, validation = (
         datasets.load(Path(f"data/processed/{part}.safetensors")) for part in ("train", "validation")
     )
-    shallow, deep = params.train_shallow, params.train_deep
-    kinds: list[tuple[Callable[[], Network], Training]] = [
-        (partial(ShallowNeuralNet, PIXELS, shallow.hidden, CLASSES), shallow),
-        (partial(DeepNeuralNet, PIXELS, params.hidden, CLASSES), deep),
-    ]
     start = time.perf_counter()
-    for make, group in kinds:
-        train(make, training, validation, Settings(group.epochs, group.batch_size, group.learning_rate), seed=0)
+    for network in NETWORKS.values():
+        architecture, settings = network(params)
+        train(partial(build, architecture), training, validation, settings, [0])
     return time.perf_counter() - start
 
 

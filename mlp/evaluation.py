@@ -39,6 +39,7 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
     return float(mean(arrays, cross_entropies(arrays, totals, arrays.pick(shifted, labels.numpy()))))
 
 
+@np.errstate(invalid="ignore")  # in the logarithm of 0
 def mean_binary_cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
     """In nats."""
     arrays = OnNumpy()

@@ -155,6 +155,11 @@ class Exact(TorchFunctionMode):
         except (AttributeError, TypeError) as error:  # of operands or arguments that the operation does not know
             raise self.refusal(f"{resolve_name(function)} with these arguments") from error
 
+    def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
+        super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
+        if isinstance(error, AttributeError | TypeError) and "'Value'" in str(error):
+            raise self.refusal(f"something it does with a tensor ({error})") from error
+
     def refusal(self, what: str) -> InputError:
         return InputError(f"{type(self.networks[0]).__name__}: {what} cannot be computed exactly; {POSSIBLE}")
 
@@ -191,13 +196,16 @@ class Exact(TorchFunctionMode):
 
 
 def check(network: nn.Module) -> None:
-    """Raises InputError where a network has a layer of torch's that cannot be computed exactly."""
+    """Raises InputError where a layer of torch's cannot be computed exactly, or a parameter is frozen."""
     for name, layer in network.named_modules():
         known = type(layer) in LAYERS + CONTAINERS or not type(layer).__module__.startswith("torch.")
         if not known or getattr(layer, "inplace", False):
             raise InputError(
                 f"{type(network).__name__}: its layer {name}, {layer}, cannot be trained exactly; {POSSIBLE}"
             )
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            raise InputError(f"{type(network).__name__}: its parameter {name} is frozen; needed: requires_grad=True")
 
 
 # grids

@@ -17,8 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
 from conftest import ROOT
-from mlp.ames import FEATURES, PRICE, AmesHousingDataset, load, save, split, standardise
+from mlp.ames import PRICE, AmesHousingDataset, load, logarithms, save, split, standardise
 from mlp.errors import InputError
+from mlp.spec import FEATURES
 
 FILE = ROOT / "data/ames/AmesHousing.xlsx"
 HOUSES: list[list[Any]] = [[*range(row, row + 16), 100_000 + row] for row in range(5)]
@@ -127,18 +128,19 @@ def cell(place: str, value: Any) -> Callable[[Worksheet], object]:
     [
         (lambda sheet: sheet.delete_cols(2), ", row 1: column 'Overall Qual' is missing; allowed: once"),
         (cell("R1", "Lot Area"), ", row 1: column 'Lot Area' is doubled, in A and R; allowed: once"),
-        (cell("A3", "1,200"), ", row 3, column A (Lot Area): is '1,200'; allowed: a number"),
-        (cell("A3", "1200"), ", row 3, column A (Lot Area): is '1200'; allowed: a number"),
-        (cell("B2", True), ", row 2, column B (Overall Qual): is True; allowed: a number"),
-        (cell("Q4", None), ", row 4, column Q (SalePrice): is empty; allowed: a number above 0"),
-        (cell("Q4", 0), ", row 4, column Q (SalePrice): is 0; allowed: a number above 0"),
+        (cell("A3", "1,200"), ", row 3, column A (Lot Area): is '1,200'; allowed: {NUMBERS}"),
+        (cell("A3", "1200"), ", row 3, column A (Lot Area): is '1200'; allowed: {NUMBERS}"),
+        (cell("A3", 1e200), ", row 3, column A (Lot Area): is 1e+200; allowed: {NUMBERS}"),
+        (cell("B2", True), ", row 2, column B (Overall Qual): is True; allowed: {NUMBERS}"),
+        (cell("Q4", None), ", row 4, column Q (SalePrice): is empty; allowed: {PRICES}"),
+        (cell("Q4", 0), ", row 4, column Q (SalePrice): is 0; allowed: {PRICES}"),
         (
             cell("C6", "=A6*2"),
-            ", row 6, column C (Overall Cond): is a formula without a stored value; allowed: a number",
+            ", row 6, column C (Overall Cond): is a formula without a stored value; allowed: {NUMBERS}",
         ),
         (
             lambda sheet: sheet.merge_cells("B3:B5"),
-            ", row 4, column B (Overall Qual): is empty (merged cells B3:B5); allowed: a number",
+            ", row 4, column B (Overall Qual): is empty (merged cells B3:B5); allowed: {NUMBERS}",
         ),
         (
             lambda sheet: sheet.merge_cells("C1:D1"),
@@ -150,7 +152,7 @@ def cell(place: str, value: Any) -> Callable[[Worksheet], object]:
         ),
         (
             lambda sheet: sheet.insert_rows(4),
-            ", row 4, column A (Lot Area): is empty; allowed: a number",
+            ", row 4, column A (Lot Area): is empty; allowed: {NUMBERS}",
         ),
     ],
 )
@@ -160,6 +162,7 @@ def test_each_fault_is_one_line_with_its_place(
     path = excel(tmp_path / "own.xlsx", change)
     with pytest.raises(InputError) as error:
         AmesHousingDataset(path, "Houses")
+    fault = fault.format(NUMBERS="a number above -1e+100 and below 1e+100", PRICES="a number above 0 and below 1e+100")
     assert str(error.value) == f"{path}, sheet Houses{fault}"
 
 
@@ -250,11 +253,17 @@ def test_inputs_and_targets_are_standardised_on_the_training_part(dataset: AmesH
     training, validation, test = standardise(dataset, parts[0], parts)
     scaler = StandardScaler().fit(dataset.features[parts[0]])
     for houses, part in zip((training, validation, test), parts, strict=True):
-        np.testing.assert_allclose(houses.inputs(), scaler.transform(dataset.features[part]), atol=1e-5)
+        np.testing.assert_allclose(houses.inputs(), scaler.transform(dataset.features[part]), atol=1e-12)
         torch.testing.assert_close(houses.dollars(houses.targets()), dataset.prices[part])
-    assert training.targets().mean().item() == pytest.approx(0, abs=1e-5)
-    assert training.targets().std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    assert training.targets().mean().item() == pytest.approx(0, abs=1e-12)
+    assert training.targets().std(correction=0).item() == pytest.approx(1, abs=1e-12)
     assert abs(test.inputs().mean().item()) > 1e-3  # its own mean would be 0
+
+
+@given(st.lists(st.floats(1, 1e9), min_size=1, max_size=40))
+def test_logarithms_and_prices_are_numpys(prices: list[float]) -> None:
+    found = logarithms(torch.tensor(prices, dtype=torch.float64))
+    np.testing.assert_allclose(found, np.log(prices), rtol=1e-15, atol=1e-15)
 
 
 def test_a_feature_that_does_not_vary_becomes_zero(tmp_path: Path) -> None:

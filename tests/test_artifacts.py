@@ -7,36 +7,55 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from mlp.artifacts import Normalisation, load, read_origin, save
 from mlp.errors import InputError
-from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet
-from mlp.training import Settings, round_weights
+from mlp.models import build
+from mlp.spec import Architecture, Settings
 
-NETWORKS: list[Network] = [ShallowNeuralNet(8, 5, 3), DeepNeuralNet(8, [6], 3), DeepNeuralNet(8, [4] * 10, 3)]
+ARCHITECTURES = [
+    Architecture("ShallowNeuralNet", [8, 5, 3]),
+    Architecture("DeepNeuralNet", [8, [6], 3]),
+    Architecture("DeepNeuralNet", [8, [4] * 10, 3]),
+    Architecture("BinaryShallowNeuralNet", [8, 5]),
+]
+SHALLOW, DEEP = ARCHITECTURES[:2]
 SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=1e-5)._asdict()
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_a_file_rebuilds_its_own_network(network: Network, tmp_path: Path) -> None:
-    network = network.double()
-    round_weights(network)
-    save(network, tmp_path / "file", "mnist", 0, SETTINGS)
+def store(architecture: Architecture, path: Path, dataset: str = "mnist", seed: int = 0) -> nn.Module:
+    network = build(architecture)
+    save(network, architecture, path, dataset, seed, SETTINGS)
+    return network
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=str)
+def test_a_file_rebuilds_its_own_network(architecture: Architecture, tmp_path: Path) -> None:
+    network = store(architecture, tmp_path / "file")
     again = load(tmp_path / "file", "mnist")
-    x = torch.randn(5, 8, dtype=torch.float64)
+    x = torch.randn(5, 8)
     assert str(again) == str(network)
     assert torch.equal(again(x), network(x))
     assert not again.training
 
 
+def test_weights_are_stored_in_float32_as_they_are(tmp_path: Path) -> None:
+    network = store(DEEP, tmp_path / "file")
+    stored = load_file(tmp_path / "file")
+    assert {tensor.dtype for tensor in stored.values()} == {torch.float32}
+    assert all(torch.equal(stored[name], tensor) for name, tensor in network.state_dict().items())
+    assert stored.keys() == network.state_dict().keys()
+
+
 def test_a_file_says_what_made_it(tmp_path: Path) -> None:
-    save(NETWORKS[1], tmp_path / "file", "mnist", 7, SETTINGS)
+    network = store(DEEP, tmp_path / "file", seed=7)
     with safe_open(tmp_path / "file", "pt") as file:
         metadata = json.loads(file.metadata()["network"])
     assert metadata == {
         "architecture": "DeepNeuralNet",
         "arguments": [8, [6], 3],
-        "summary": str(NETWORKS[1]),
+        "summary": str(network),
         "dataset": "mnist",
         "seed": 7,
         "settings": {"epochs": 2, "batch_size": 64, "learning_rate": 1e-5, "betas": [0.9, 0.999]},
@@ -46,18 +65,18 @@ def test_a_file_says_what_made_it(tmp_path: Path) -> None:
 
 def test_a_network_of_images_says_how_to_normalise_them(tmp_path: Path) -> None:
     normalisation = Normalisation(mean=0.1 + 0.2, std=1 / 3)
-    save(NETWORKS[0], tmp_path / "file", "mnist", 0, SETTINGS, normalisation)
+    save(build(SHALLOW), SHALLOW, tmp_path / "file", "mnist", 0, SETTINGS, normalisation)
     assert read_origin(tmp_path / "file").normalisation == normalisation
 
 
 def test_the_same_network_gives_the_same_bytes_under_any_name(tmp_path: Path) -> None:
-    save(NETWORKS[1], tmp_path / "one", "mnist", 0, SETTINGS)
-    save(load(tmp_path / "one", "mnist"), tmp_path / "other.safetensors", "mnist", 0, SETTINGS)
+    store(DEEP, tmp_path / "one")
+    save(load(tmp_path / "one", "mnist"), DEEP, tmp_path / "other.safetensors", "mnist", 0, SETTINGS)
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other.safetensors").read_bytes()
 
 
 def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
-    save(NETWORKS[0], tmp_path / "file", "mnist", 0, SETTINGS)
+    store(SHALLOW, tmp_path / "file")
     before = torch.get_rng_state()
     load(tmp_path / "file", "mnist")
     assert torch.equal(torch.get_rng_state(), before)
@@ -66,7 +85,6 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "wrong",
     [
-        {"architecture": "Linear"},
         {"architecture": "ShallowNeuralNet", "arguments": [8, 6, 3]},
         {"arguments": [8, [6, 6], 3]},
         {"arguments": [8, [7], 3]},
@@ -78,7 +96,7 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     ids=str,
 )
 def test_a_file_that_does_not_fit_its_metadata_is_refused_in_one_line(wrong: dict[str, object], tmp_path: Path) -> None:
-    save(NETWORKS[1], tmp_path / "file", "mnist", 0, SETTINGS)
+    store(DEEP, tmp_path / "file")
     with safe_open(tmp_path / "file", "pt") as file:
         metadata = json.loads(file.metadata()["network"])
     save_file(load_file(tmp_path / "file"), tmp_path / "file", {"network": json.dumps(metadata | wrong)})
@@ -90,19 +108,29 @@ def test_a_file_that_does_not_fit_its_metadata_is_refused_in_one_line(wrong: dic
 def test_a_file_that_says_nothing_of_its_network_is_refused_in_one_line(
     metadata: dict[str, str] | None, tmp_path: Path
 ) -> None:
-    save_file(NETWORKS[1].state_dict(), tmp_path / "file", metadata)
+    save_file(build(DEEP).state_dict(), tmp_path / "file", metadata)
     with pytest.raises(InputError, match=r"^[^\n]*file: not a network that a training stage wrote .*; train it again$"):
         load(tmp_path / "file", "mnist")
 
 
 def test_a_network_of_another_data_set_is_refused_in_one_line(tmp_path: Path) -> None:
-    save(NETWORKS[0], tmp_path / "file", "ames/all", 0, SETTINGS)
+    store(SHALLOW, tmp_path / "file", "ames/all")
     with pytest.raises(InputError, match=r"file: a network trained on ames/all; needed: one trained on mnist$"):
         load(tmp_path / "file", "mnist")
 
 
+def test_a_network_of_a_class_that_is_not_known_is_refused_in_one_line(tmp_path: Path) -> None:
+    save(nn.Linear(8, 3), Architecture("Linear", [8, 3]), tmp_path / "file", "mnist", 0, SETTINGS)
+    with pytest.raises(InputError) as error:
+        load(tmp_path / "file", "mnist")
+    assert str(error.value) == (
+        f"{tmp_path / 'file'}: a network of class Linear; "
+        "those known here: ShallowNeuralNet, DeepNeuralNet, BinaryShallowNeuralNet"
+    )
+
+
 def test_a_cut_file_is_refused_in_one_line(tmp_path: Path) -> None:
-    save(NETWORKS[0], tmp_path / "file", "mnist", 0, SETTINGS)
+    store(SHALLOW, tmp_path / "file")
     (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-1])
     with pytest.raises(InputError, match=r"file: not a network that a training stage wrote .*; train it again$"):
         load(tmp_path / "file", "mnist")

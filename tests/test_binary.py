@@ -7,12 +7,16 @@ import torch
 from torch import Tensor, nn
 
 from conftest import ROOT
-from mlp.ames import AmesHousingDataset, batches, split, standardise
-from mlp.binary import BinaryShallowNeuralNet, binary_accuracy, l1_norm, penalised_loss, xavier_uniform
-from mlp.training import Settings, fit
+from mlp.ames import AmesHousingDataset, split, standardise
+from mlp.binary import binary_accuracy, l1_norm, penalised_loss
+from mlp.datasets import Examples
+from mlp.errors import InputError
+from mlp.evaluation import mean_binary_cross_entropy, predict
+from mlp.models import BinaryShallowNeuralNet
+from mlp.spec import Settings
+from mlp.training import fit
 
 SETTINGS = Settings(epochs=5, batch_size=64, learning_rate=0.01)
-Examples = tuple[Tensor, Tensor]
 
 
 @pytest.fixture(scope="module")
@@ -21,30 +25,28 @@ def examples() -> tuple[Examples, Examples]:
     dataset = AmesHousingDataset(ROOT / "data/ames/AmesHousing.xlsx")
     parts = split(dataset, 400, 600, seed=0)
     training, _, test = standardise(dataset, parts[0], parts)
-    median = training.prices.quantile(0.5)
+    median = training.median_price()
     return (
-        (training.inputs(), (training.prices > median).double()),
-        (test.inputs(), (test.prices > median).double()),
+        Examples(training.inputs(), (training.prices > median).double()),
+        Examples(test.inputs(), (test.prices > median).double()),
     )
 
 
 def new(inputs: int = 16, hidden: int = 8, seed: int = 0) -> BinaryShallowNeuralNet:
     network = BinaryShallowNeuralNet(inputs, hidden)
-    xavier_uniform(network, torch.Generator().manual_seed(seed))
+    network.initialise(torch.Generator().manual_seed(seed))
     return network
 
 
-def trained(
-    training: Examples, settings: Settings = SETTINGS, l1_penalty: float = 0.0, detached: bool = False
-) -> BinaryShallowNeuralNet:
-    """With `detached` the penalty is added as the lecture does, as a plain number."""
-
-    def detached_loss(network: BinaryShallowNeuralNet, x: Tensor, labels: Tensor) -> Tensor:
-        return nn.functional.binary_cross_entropy(network(x), labels) + l1_penalty * l1_norm(network).item()
-
-    loss = detached_loss if detached else partial(penalised_loss, l1_penalty=l1_penalty)
-    make_network = partial(BinaryShallowNeuralNet, 16, 8)
-    return fit(make_network, xavier_uniform, partial(batches, *training), loss, settings, 0, lambda *_: None)
+def trained(training: Examples, settings: Settings = SETTINGS, l1_penalty: float = 0.0) -> nn.Module:
+    (network,) = fit(
+        partial(BinaryShallowNeuralNet, 16, 8),
+        training,
+        partial(penalised_loss, l1_penalty=l1_penalty),
+        settings,
+        seeds=[0],
+    )
+    return network
 
 
 def weights(network: nn.Module) -> Tensor:
@@ -52,7 +54,7 @@ def weights(network: nn.Module) -> Tensor:
 
 
 def test_it_is_two_linear_layers_with_sigmoids() -> None:
-    network = new(7, 5)
+    network = new(7, 5).double()
     plain = nn.Sequential(nn.Linear(7, 5), nn.Sigmoid(), nn.Linear(5, 1), nn.Sigmoid()).double()
     pairs = [(plain[0], network.weights1, network.biases1), (plain[2], network.weights2, network.biases2)]
     for layer, weight, bias in pairs:
@@ -63,23 +65,48 @@ def test_it_is_two_linear_layers_with_sigmoids() -> None:
     torch.testing.assert_close(network(x), plain(x).squeeze(1))
 
 
-def test_its_parameters_are_its_own_in_float64() -> None:
+def test_its_parameters_are_its_own_in_float32() -> None:
     parameters = dict(new(16, 8).named_parameters())
     shapes = {name: tuple(parameter.shape) for name, parameter in parameters.items()}
     assert shapes == {"weights1": (16, 8), "biases1": (8,), "weights2": (8, 1), "biases2": (1,)}
-    assert {parameter.dtype for parameter in parameters.values()} == {torch.float64}
+    assert {parameter.dtype for parameter in parameters.values()} == {torch.float32}
 
 
-def test_first_weights_are_xavier_uniform() -> None:
-    network, torchs = new(200, 300), torch.empty(200, 300, dtype=torch.float64)
+def test_it_prints_its_layers() -> None:
+    assert str(BinaryShallowNeuralNet(n_x=16, n_h=8)) == (
+        "BinaryShallowNeuralNet(\n"
+        "  (layer1): 16 inputs, 8 outputs, sigmoid\n"
+        "  (layer2): 8 inputs, 1 outputs, sigmoid\n"
+        ")"
+    )
+
+
+def test_a_fresh_network_has_first_weights_from_the_global_generator() -> None:
+    networks = []
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        networks.append(BinaryShallowNeuralNet(16, 8))
+    assert weights(networks[0]).isfinite().all()
+    assert torch.equal(weights(networks[0]), weights(networks[1]))
+    assert not torch.equal(weights(networks[0]), weights(networks[2]))
+    assert networks[0](torch.randn(4, 16)).shape == (4,)
+
+
+@pytest.mark.parametrize("own_generator", [True, False])
+def test_first_weights_are_xavier_uniform(own_generator: bool) -> None:
+    torch.manual_seed(0)
+    network = new(200, 300) if own_generator else BinaryShallowNeuralNet(200, 300)
+    torchs = torch.empty(200, 300)
     nn.init.xavier_uniform_(torchs, generator=torch.Generator().manual_seed(0))
     assert network.weights1.abs().max().item() == pytest.approx(torchs.abs().max().item(), rel=1e-3)
     assert network.weights1.std().item() == pytest.approx(torchs.std().item(), rel=0.02)
+    quartiles = (torch.quantile(each.flatten(), torch.tensor([0.25, 0.5, 0.75])) for each in (network.weights1, torchs))
+    torch.testing.assert_close(*quartiles, atol=0.002, rtol=0)
     assert network.biases1.abs().sum() == network.biases2.abs().sum() == 0
 
 
 def test_the_loss_is_torchs_binary_cross_entropy_plus_the_penalty() -> None:
-    network = new()
+    network = new().double()
     x, labels = torch.randn(9, 16, dtype=torch.float64), torch.arange(9).double() % 2
     norm = nn.functional.l1_loss(network.weights1, torch.zeros(16, 8), reduction="sum") + network.weights2.norm(p=1)
     expected = nn.BCELoss()(network(x), labels) + 0.25 * norm
@@ -92,19 +119,43 @@ def test_accuracy_counts_right_answers() -> None:
 
 
 def test_it_tells_dear_houses_from_cheap_ones(examples: tuple[Examples, Examples]) -> None:
-    training, (inputs, labels) = examples
-    assert 0.4 < labels.mean() < 0.6
-    assert binary_accuracy(trained(training)(inputs), labels) > 0.87
+    training, test = examples
+    assert 0.4 < test.targets.mean() < 0.6
+    assert binary_accuracy(predict(trained(training), test), test.targets) > 0.87
+
+
+def test_what_it_tells_is_what_torch_makes_of_it(examples: tuple[Examples, Examples]) -> None:
+    training, test = examples
+    network = trained(training)
+    found = predict(network, test)
+    with torch.no_grad():
+        expected = network.double()(test.inputs)
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+    assert mean_binary_cross_entropy(found, test.targets) == pytest.approx(nn.BCELoss()(found, test.targets).item())
 
 
 def test_the_penalty_shrinks_the_weights_because_it_is_in_the_gradient(examples: tuple[Examples, Examples]) -> None:
-    """`.item()` takes it out: the lecture's penalty, however large, gives the very weights of none."""
     training, _ = examples
-    none = trained(training)
-    norms = [l1_norm(trained(training, l1_penalty=penalty)).item() for penalty in (0.001, 0.01, 0.1)]
-    assert [l1_norm(none).item(), *norms] == sorted([l1_norm(none).item(), *norms], reverse=True)
-    assert norms[-1] < l1_norm(none).item() / 10
-    assert torch.equal(weights(trained(training, l1_penalty=0.1, detached=True)), weights(none))
+    norms = [l1_norm(trained(training, l1_penalty=penalty)).item() for penalty in (0, 0.001, 0.01, 0.1)]
+    assert norms == sorted(norms, reverse=True)
+    assert norms[-1] < norms[0] / 10
+
+
+def test_the_lectures_penalty_is_not_in_the_gradient(examples: tuple[Examples, Examples]) -> None:
+    """`.item()` takes it out: however large, it moves no weight. In exact arithmetic there is no such number."""
+    training, _ = examples
+
+    def lectures_loss(network: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
+        return penalised_loss(network, x, labels, 0) + 100 * l1_norm(network).item()  # type: ignore[no-any-return]
+
+    gradients = []
+    for loss in (lectures_loss, partial(penalised_loss, l1_penalty=0), partial(penalised_loss, l1_penalty=100)):
+        network = new().double()
+        gradients.append(torch.autograd.grad(loss(network, *training[:2]), list(network.parameters()))[0])
+    assert torch.equal(gradients[0], gradients[1])
+    assert (gradients[2] - gradients[1]).abs().min() > 99
+    with pytest.raises(InputError, match=r"^BinaryShallowNeuralNet: .* no attribute 'item'"):
+        fit(partial(BinaryShallowNeuralNet, 16, 8), training, lectures_loss, SETTINGS, [0])
 
 
 def test_modes_can_be_set_because_train_is_torchs_own(examples: tuple[Examples, Examples]) -> None:
@@ -122,17 +173,18 @@ def test_modes_can_be_set_because_train_is_torchs_own(examples: tuple[Examples, 
 
 
 def test_a_learning_rate_of_1_is_worse(examples: tuple[Examples, Examples]) -> None:
-    training, (inputs, labels) = examples
-    ours, lectures = (trained(training, SETTINGS._replace(learning_rate=rate)) for rate in (0.01, 1.0))
-    losses = [nn.BCELoss()(network(inputs), labels).item() for network in (ours, lectures)]
+    training, test = examples
+    networks = (trained(training, SETTINGS._replace(learning_rate=rate)) for rate in (0.01, 1.0))
+    losses = [mean_binary_cross_entropy(predict(network, test), test.targets) for network in networks]
     assert losses[1] > 1.15 * losses[0]
 
 
 def test_one_step_is_enough(examples: tuple[Examples, Examples]) -> None:
     """The lecture divides by a twentieth of the number of iterations, in whole numbers: below 20 by zero."""
-    (inputs, labels), _ = examples
+    training, _ = examples
+    first = Examples(training.inputs[:64], training.targets[:64])
     for steps in (1, 19):
-        assert weights(trained((inputs[:64], labels[:64]), SETTINGS._replace(epochs=steps))).isfinite().all()
+        assert weights(trained(first, SETTINGS._replace(epochs=steps))).isfinite().all()
 
 
 def test_betas_can_be_set(examples: tuple[Examples, Examples]) -> None:

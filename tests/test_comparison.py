@@ -13,7 +13,7 @@ from benchmarks.seeds import Errors, draw, measured
 from mlp.comparison import (
     LEVEL,
     NO_DIFFERENCE,
-    Right,
+    Correct,
     bootstrap,
     compare,
     compare_all,
@@ -31,7 +31,7 @@ NAMES = ("shallow", "deep")
 ERRORS = Errors(accuracy=0.97, all=0.85, kind=0.3, luck=0.04, rest=0.43)
 
 
-def equal_networks(generator: np.random.Generator, seeds: int = 8, images: int = 1000, kinds: int = 2) -> list[Right]:
+def equal_networks(generator: np.random.Generator, seeds: int = 8, images: int = 1000, kinds: int = 2) -> list[Correct]:
     return draw(generator, ERRORS, seeds, images, kinds)
 
 

@@ -1,8 +1,9 @@
-"""Reading, splitting and batching images, beside torchvision and numpy."""
+"""Reading, splitting and normalising images, beside torchvision and numpy."""
 
 import struct
 from collections import Counter
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from torch import nn
 from torchvision import transforms
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from mlp.datasets import CLASS_NAMES, LabelledImages, batches, load, pixel_statistics, read_idx, save, stratified_split
+from mlp.datasets import LabelledImages, load, pixel_statistics, read_idx, save, stratified_split
+from mlp.evaluation import predict
+from mlp.spec import CLASS_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +46,6 @@ def test_class_names_are_the_lectures() -> None:
         "T-Shirt, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle Boot"
     )
     assert CLASS_NAMES["mnist"] == [str(digit) for digit in range(10)]
-
-
-@pytest.mark.parametrize(("batch_size", "steps"), [(64, 938), (256, 235)])
-def test_an_epoch_of_60000_images_has_the_lectures_steps(mnist: LabelledImages, batch_size: int, steps: int) -> None:
-    assert sum(1 for _ in batches(mnist, batch_size)) == steps
 
 
 @given(arrays(np.uint8, array_shapes(max_dims=4)))
@@ -91,26 +90,32 @@ def test_another_seed_chooses_other_images(mnist: LabelledImages) -> None:
     assert len(set(one.tolist()) & set(other.tolist())) < 1000
 
 
-def test_batches_are_what_torchvision_makes_of_the_same_images(mnist: LabelledImages) -> None:
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_networks_are_given_what_torchvision_makes_of_the_same_images(dataset: str, raw: Callable[[str], Path]) -> None:
+    """A network that only hands on its inputs shows them. Their mean is rounded to 1/64 of a grey level."""
+    images = read_idx(raw(dataset) / "train-images-idx3-ubyte")[:500]
+    data = LabelledImages(images, torch.arange(500), *pixel_statistics(images))
     transform = transforms.Compose(
-        [transforms.ToTensor(), transforms.Normalize((mnist.mean.item(),), (mnist.std.item(),))]
+        [transforms.ToTensor(), transforms.Normalize((data.mean.item(),), (data.std.item(),))]
     )
-    x, labels = next(batches(mnist, 64))
-    expected = torch.stack([transform(image.numpy()) for image in mnist.images[:64]]).flatten(1)
-    assert x.dtype == torch.float64
-    torch.testing.assert_close(x.float(), expected)
-    assert torch.equal(labels, mnist.labels[:64])
+    expected = torch.stack([transform(image.numpy()) for image in images]).flatten(1)
+    identity = nn.Linear(784, 784, bias=False)
+    identity.weight.data = torch.eye(784)
+    found = predict(identity, data.examples())
+    step = 1 / 64 / 255 / data.std.item()
+    torch.testing.assert_close(found.float(), expected, atol=step / 2 + 1e-6, rtol=0)
+    assert torch.equal(data.examples().targets, data.labels)
 
 
-@given(n=st.integers(1, 40), batch_size=st.integers(1, 50), shuffle=st.booleans())
-def test_an_epoch_holds_every_image_once_with_its_label(n: int, batch_size: int, shuffle: bool) -> None:
-    images = torch.arange(n, dtype=torch.uint8).reshape(n, 1, 1)
-    data = LabelledImages(images, torch.arange(n), torch.tensor(0.0).double(), torch.tensor(1.0).double())
-    epoch = list(batches(data, batch_size, torch.Generator().manual_seed(0) if shuffle else None))
-    x, labels = (torch.cat(part) for part in zip(*epoch, strict=True))
-    assert torch.equal((x.flatten() * 255).round().long(), labels)
-    assert sorted(labels.tolist()) == list(range(n))
-    assert [len(batch) for _, batch in epoch[:-1]] == [batch_size] * (len(epoch) - 1)
+@given(mean=st.floats(0, 1), std=st.floats(0.01, 0.5))
+def test_pixels_less_their_mean_are_exact_in_14_bits(mean: float, std: float) -> None:
+    pixels = torch.arange(256, dtype=torch.uint8).reshape(1, 16, 16)
+    data = LabelledImages(pixels, torch.zeros(1).long(), *(torch.tensor(each).double() for each in (mean, std)))
+    examples = data.examples()
+    steps = [Fraction(value - examples.shift) * 64 for value in range(256)]
+    assert all(step.denominator == 1 and abs(step) <= 2**14 for step in steps)
+    assert abs(examples.shift - mean * 255) <= 1 / 128
+    assert examples.divisor == pytest.approx(std * 255)
 
 
 def test_labelled_images_come_back_from_their_file(mnist: LabelledImages, tmp_path: Path) -> None:

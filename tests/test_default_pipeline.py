@@ -3,7 +3,6 @@
 import csv
 import json
 import os
-import platform
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ import torch
 
 from conftest import WorkingCopy, clone
 from mlp import ames, artifacts, datasets
-from mlp.binary import BinaryShallowNeuralNet
 from mlp.evaluation import predict, probabilities
 
 
@@ -33,8 +31,8 @@ def test_both_networks_reach_97_percent_on_the_test_images(built: WorkingCopy) -
         assert metrics[name]["accuracy"]["mean"] >= 0.970
 
 
-@pytest.mark.skipif(platform.machine() not in {"x86_64", "AMD64"}, reason="the same bytes are promised on x86-64")
 def test_the_rebuild_gives_the_bytes_that_are_in_git(built: WorkingCopy) -> None:
+    """Of the networks too, whose hashes are in dvc.lock: on any processor."""
     assert built.status() == ""
 
 
@@ -46,7 +44,7 @@ def test_the_metrics_are_those_of_the_stored_networks(built: WorkingCopy) -> Non
     for name in ("shallow", "deep"):
         accuracies, right_of_class = [], torch.zeros(10)
         for file in sorted((built.path / "models" / name).iterdir()):
-            chances = probabilities(predict(artifacts.load(file, "mnist"), test))
+            chances = probabilities(predict(artifacts.load(file, "mnist"), test.examples()))
             torch.testing.assert_close(chances.sum(dim=1), torch.ones(10_000).double())
             right = chances.argmax(dim=1) == test.labels
             accuracies.append(right.double().mean())
@@ -84,23 +82,21 @@ def test_the_errors_of_prices_are_those_of_the_stored_networks(built: WorkingCop
         prices = test.prices.numpy()
         logarithms = np.log(prices)
         assert row.rmse == pytest.approx(np.sqrt(np.mean((predicted - prices) ** 2)), abs=0.01)
-        assert row.rmsle == pytest.approx(np.sqrt(np.mean(np.log((1 + predicted) / (1 + prices)) ** 2)), abs=1e-6)
+        assert row.rmsle == pytest.approx(np.sqrt(np.mean(np.log((1 + predicted) / (1 + prices)) ** 2)), abs=6e-5)
         unexplained = np.sum((np.log(predicted) - logarithms) ** 2) / np.sum((logarithms - logarithms.mean()) ** 2)
-        assert row.r2 == pytest.approx(1 - unexplained, abs=1e-6)
+        assert row.r2 == pytest.approx(1 - unexplained, abs=6e-5)
 
     for name in ("shallow", "deep"):
         for seed in range(8):
             path = built.path / f"models/prices/{houses}/{name}/seed-{seed}.safetensors"
             network = artifacts.load(path, f"ames/{houses}")
-            check(test.dollars(network(test.inputs()).squeeze(1)).detach().numpy(), name, seed)
+            check(test.dollars(predict(network, test.examples()).squeeze(1)).numpy(), name, seed)
     check(np.full(len(test.prices), np.median(train.prices)), "median")
     ridges = [np.linalg.solve(x.T @ x + penalty * np.eye(16), x.T @ y) for penalty in (0.1, 1, 10, 100, 1000)]
     validation = ames.load(built.path / f"data/prices/{houses}/validation.safetensors")
     errors = [np.square(validation.inputs().numpy() @ ridge - validation.targets().numpy()).mean() for ridge in ridges]
-    # the inputs' statistics are rounded, so that their means are not quite zero, which an intercept takes up
     with_best = test.dollars(torch.from_numpy(test.inputs().numpy() @ ridges[int(np.argmin(errors))])).numpy()
-    row = scores[scores.model == "ridge"].iloc[0]
-    assert row.rmse == pytest.approx(np.sqrt(np.mean((with_best - test.prices.numpy()) ** 2)), rel=1e-3)
+    check(with_best, "ridge")
 
 
 def test_every_model_of_prices_explains_far_more_than_the_median(built: WorkingCopy) -> None:
@@ -131,7 +127,7 @@ def test_the_penalty_shrinks_the_weights_of_the_binary_network(built: WorkingCop
     assert by_penalty.test_accuracy.min() > 0.85
     for row in table.itertuples():
         path = built.path / f"models/binary/l1-{row.l1_penalty}-seed-{row.seed}.safetensors"
-        network = artifacts.load(path, "ames/all", [BinaryShallowNeuralNet])
+        network = artifacts.load(path, "ames/all")
         norm = sum(parameter.abs().sum().item() for name, parameter in network.named_parameters() if "weights" in name)
         assert norm == pytest.approx(row.l1_norm, abs=1e-5)
 

@@ -1,5 +1,7 @@
 """Metrics beside numpy and torch."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -10,12 +12,15 @@ from sklearn.calibration import calibration_curve
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlp.datasets import LabelledImages
+from mlp.datasets import LabelledImages, pixel_statistics, read_idx
 from mlp.evaluation import (
     Bin,
     accuracy,
     confusion,
+    correct,
     expected_calibration_error,
+    mean_binary_cross_entropy,
+    mean_cross_entropy,
     predict,
     probabilities,
     reliability,
@@ -44,8 +49,21 @@ def test_probabilities_are_the_softmax_of_the_logits(case: tuple[Tensor, Tensor]
 @given(predictions())
 def test_accuracy_is_the_share_of_right_answers(case: tuple[Tensor, Tensor]) -> None:
     logits, labels = case
-    right = sum(int(row.argmax()) == int(label) for row, label in zip(probabilities(logits), labels, strict=True))
-    assert accuracy(logits, labels) == pytest.approx(right / len(labels))
+    right = [int(row.argmax()) == int(label) for row, label in zip(probabilities(logits), labels, strict=True)]
+    assert correct(logits, labels).tolist() == right
+    assert accuracy(logits, labels) == pytest.approx(sum(right) / len(labels))
+
+
+@given(predictions())
+def test_the_mean_cross_entropy_is_torchs(case: tuple[Tensor, Tensor]) -> None:
+    assert mean_cross_entropy(*case) == pytest.approx(nn.CrossEntropyLoss()(*case).item(), rel=1e-12, abs=1e-10)
+
+
+@given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40))
+def test_the_mean_binary_cross_entropy_is_torchs(cases: list[tuple[float, float]]) -> None:
+    """Also of a probability of 0 or 1 that is wrong, whose logarithm torch takes as -100."""
+    chances, labels = torch.tensor(cases, dtype=torch.float64).T
+    assert mean_binary_cross_entropy(chances, labels) == pytest.approx(nn.BCELoss()(chances, labels).item(), abs=1e-12)
 
 
 @given(predictions())
@@ -56,22 +74,22 @@ def test_a_confusion_matrix_counts_every_image_in_its_row(case: tuple[Tensor, Te
     np.testing.assert_allclose(confusion(logits, labels), expected / expected.sum(axis=1, keepdims=True))
 
 
-@given(predictions())
-def test_the_gradient_of_the_loss_is_softmax_minus_one_hot(case: tuple[Tensor, Tensor]) -> None:
-    logits, labels = case[0].requires_grad_(), case[1]
-    nn.CrossEntropyLoss()(logits, labels).backward()
-    expected = (probabilities(logits) - nn.functional.one_hot(labels, 3)) / len(labels)
-    assert logits.grad is not None
-    torch.testing.assert_close(logits.grad, expected.detach(), atol=1e-12, rtol=0)
-
-
-def test_prediction_is_in_the_stored_order_and_in_eval_mode() -> None:
-    network = ShallowNeuralNet(4, 3, 2).double()
-    images = torch.randint(0, 256, (2500, 2, 2), dtype=torch.uint8)
-    data = LabelledImages(images, torch.zeros(2500).long(), torch.tensor(0.2).double(), torch.tensor(0.3).double())
-    expected = network((images.flatten(1).double() / 255 - data.mean) / data.std)
-    torch.testing.assert_close(predict(network, data), expected.detach())
+@pytest.mark.parametrize("network", [ShallowNeuralNet(784, 30, 10), DeepNeuralNet(784, [20, 10], 10)], ids=str)
+def test_prediction_is_what_torch_computes_in_the_stored_order_and_in_eval_mode(
+    network: nn.Module, mnist_raw: Path
+) -> None:
+    images = read_idx(mnist_raw / "t10k-images-idx3-ubyte")[:1300]
+    data = LabelledImages(images, torch.zeros(1300).long(), *pixel_statistics(images))
+    found = predict(network.train(), data.examples())
     assert not network.training
+    with torch.no_grad():
+        expected = network.double()((images.flatten(1).double() / 255 - data.mean) / data.std)
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+    examples = data.examples()
+    x = (examples.inputs.double() - examples.shift) / (examples.divisor or 1)
+    with torch.no_grad():
+        torch.testing.assert_close(found, network(x), atol=1e-5, rtol=0)
 
 
 @given(predictions())

@@ -1,12 +1,23 @@
-"""The lecture's networks: their structure, their arithmetic, and their first weights."""
+"""The lecture's networks: their structure, their first weights, and that the lecture's own code trains them."""
 
 import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.utils.data import DataLoader, Subset
+from torchvision import transforms
+from torchvision.datasets import MNIST
 
+from mlp import artifacts
 from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
+from mlp.spec import Architecture
+
+NAMES = ["shallow", "deep"]
 
 
 def test_the_deep_network_prints_as_in_the_lecture() -> None:
@@ -55,3 +66,78 @@ def test_first_weights_have_the_distribution_of_torchs_own() -> None:
     assert 0.999 * bound < ours.fc1.weight.abs().max() <= bound
     quantiles = torch.quantile(ours.fc1.weight.flatten()[:100_000], torch.tensor([0.25, 0.5, 0.75]))
     torch.testing.assert_close(quantiles, torch.tensor([-0.5, 0, 0.5]) * bound, atol=0.01 * bound, rtol=0)
+
+
+# the lecture's own code at work
+
+
+@pytest.fixture(scope="module")
+def loader(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> DataLoader[tuple[Tensor, Tensor]]:
+    """MNIST's first 2000 training images as torchvision gives them: float32 [64, 1, 28, 28] and labels."""
+    root = tmp_path_factory.mktemp("torchvision")
+    (root / "MNIST").mkdir()
+    (root / "MNIST/raw").symlink_to(mnist_raw)
+    normalised = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.1307,), (0.3081,))])
+    torch.manual_seed(0)
+    return DataLoader(Subset(MNIST(str(root), transform=normalised), range(2000)), batch_size=64, shuffle=True)
+
+
+@pytest.mark.parametrize(
+    "make_network",
+    [
+        lambda: ShallowNeuralNet(784, 64, 10),
+        lambda: ShallowNeuralNet(n_x=784, n_h=64, n_y=10),
+        lambda: DeepNeuralNet(784, [80, 40, 20], 10),
+        lambda: DeepNeuralNet(n_x=784, n_h=[80, 40, 20], n_y=10),
+    ],
+)
+def test_the_lectures_loop_trains_the_lectures_networks(
+    make_network: Callable[[], nn.Module], loader: DataLoader[tuple[Tensor, Tensor]]
+) -> None:
+    torch.manual_seed(0)
+    network = make_network()
+    optimiser = torch.optim.Adam(network.parameters(), lr=0.003)
+    for _ in range(5):
+        correct = 0
+        for x, labels in loader:
+            logits = network(x)
+            loss = cross_entropy(logits, labels)
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
+            correct += int((logits.argmax(dim=1) == labels).sum())
+    assert logits.dtype == torch.float32
+    assert correct / 2000 > 0.9
+
+
+@pytest.mark.parametrize("network", [ShallowNeuralNet(784, 64, 10), DeepNeuralNet(784, [80, 40, 20], 10)], ids=NAMES)
+def test_images_may_come_in_any_shape(network: nn.Module) -> None:
+    images = torch.rand(5, 1, 28, 28)
+    logits = network(images)
+    assert logits.shape == (5, 10)
+    for shape in [(5, 28, 28), (5, 784)]:
+        assert torch.equal(network(images.reshape(shape)), logits)
+    sample = network(images[0])  # as a data set of torchvision gives it
+    assert sample.shape == (1, 10)
+    torch.testing.assert_close(sample, logits[:1])
+
+
+@pytest.mark.parametrize("network", [ShallowNeuralNet(784, 64, 10), DeepNeuralNet(784, [80, 40, 20], 10)], ids=NAMES)
+def test_a_network_from_a_file_takes_float32_and_float64(network: nn.Module, tmp_path: Path) -> None:
+    arguments: list[Any] = [784, 64, 10] if isinstance(network, ShallowNeuralNet) else [784, [80, 40, 20], 10]
+    architecture = Architecture(type(network).__name__, arguments)
+    artifacts.save(network, architecture, tmp_path / "file", "mnist", 0, {})
+    loaded = artifacts.load(tmp_path / "file", "mnist")
+    images = torch.rand(5, 1, 28, 28, dtype=torch.float64)
+    assert torch.equal(loaded(images), loaded(images.float()))
+    assert torch.equal(loaded(images), network(images.float()))
+    torch.testing.assert_close(loaded.double()(images), network.double()(images))
+
+
+def test_a_fresh_network_is_torchs_own() -> None:
+    """Its constructor draws nothing of its own, so that the lecture's seeds give the lecture's weights."""
+    torch.manual_seed(0)
+    ours = ShallowNeuralNet(784, 64, 10)
+    torch.manual_seed(0)
+    torchs = nn.Sequential(nn.Linear(784, 64), nn.ReLU(), nn.Linear(64, 10))
+    assert all(map(torch.equal, ours.parameters(), torchs.parameters()))

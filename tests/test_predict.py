@@ -42,7 +42,7 @@ def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
     model = "models/shallow/seed-1.safetensors"
     files, classes, found = table(subset.run(f"python -m stages.predict pictures --model {model}").stdout)
     network = artifacts.load(subset.path / model, "mnist")
-    expected = probabilities(predict(network, test_images))[:COUNT]
+    expected = probabilities(predict(network, test_images.examples()))[:COUNT]
     assert files == [f"{place:03}.png" for place in range(COUNT)]
     assert classes == [str(label) for label in expected.argmax(dim=1).tolist()]
     np.testing.assert_array_equal(found, expected.numpy().round(6))
@@ -52,7 +52,7 @@ def test_a_folder_of_networks_answers_with_their_mean(subset: WorkingCopy, test_
     Image.fromarray(test_images.images[0].numpy()).save(subset.path / "some.png")
     lines = subset.run("python -m stages.predict some.png").stdout.splitlines()
     networks = [artifacts.load(subset.path / f"models/deep/seed-{seed}.safetensors", "mnist") for seed in (0, 1)]
-    expected = torch.stack([probabilities(predict(each, test_images))[0] for each in networks]).mean(dim=0)
+    expected = torch.stack([probabilities(predict(each, test_images.examples()))[0] for each in networks]).mean(dim=0)
     assert lines[0] == str(int(expected.argmax()))
     assert [line.split()[0] for line in lines[1:]] == list("0123456789")
     assert [float(line.split()[1]) for line in lines[1:]] == pytest.approx(expected.tolist(), abs=1e-6)

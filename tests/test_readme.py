@@ -52,18 +52,9 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
     assert subset.status() == ""
 
 
-def test_make_bench_measures_and_writes_ratios(subset: WorkingCopy) -> None:
-    with_environment(subset)
-    subset.run("make bench")
-    header, shallow, deep = (subset.path / "benchmarks/epoch.csv").read_text().splitlines()
-    assert header == "network,naive_over_ours,ours_over_float32,ours_over_products"
-    assert [shallow.split(",")[0], deep.split(",")[0]] == ["shallow", "deep"]
-    assert all(float(ratio) > 0 for row in (shallow, deep) for ratio in row.split(",")[1:])
-
-
 @pytest.mark.parametrize("document", ["README.md", "docs/comparison.md", "docs/reproducibility.md", "docs/sharing.md"])
 def test_every_make_command_of_a_document_is_there(document: str) -> None:
-    """Those that take long are run in part by tests of their own: test_verify, test_rounding, remotes."""
+    """Those that take long are run in part by tests of their own: test_verify, test_benchmark, remotes."""
     targets = set(re.findall(r"(?:^|`)make ([\w./-]+)", (ROOT / document).read_text(), re.MULTILINE))
     assert targets
     for target in targets:

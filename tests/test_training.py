@@ -1,17 +1,26 @@
-"""Training one network, beside the plain loop with torch.optim.Adam."""
+"""Training, beside the plain loop with torch.optim.Adam, and what is said of networks that cannot be trained."""
 
+import re
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, dropout, relu
 
-from mlp.datasets import LabelledImages, batches, pixel_statistics, read_idx
+from mlp.datasets import Examples, LabelledImages, pixel_statistics, read_idx
+from mlp.errors import DivergedError, InputError
 from mlp.evaluation import accuracy, predict
-from mlp.models import DeepNeuralNet, Network, ShallowNeuralNet, initialise
-from mlp.training import Epoch, Settings, adam_step, round_weights, train
+from mlp.exact import Exact, Value, adam
+from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
+from mlp.spec import Settings
+from mlp.training import classification_loss, fit, train
+
+MakeNetwork = Callable[[], nn.Module]
 
 SHALLOW = partial(ShallowNeuralNet, 784, 16, 10)
 DEEP = partial(DeepNeuralNet, 784, [12, 8], 10)
@@ -30,140 +39,344 @@ def nothing(training: LabelledImages) -> LabelledImages:
     return training._replace(images=training.images[:0], labels=training.labels[:0])
 
 
-def weights(network: nn.Module) -> torch.Tensor:
+@pytest.fixture(scope="module")
+def points() -> Examples:
+    """Six numbers each, of three classes that the first two tell apart."""
+    inputs = torch.randn(200, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return Examples(inputs, (inputs[:, 0] > 0).long() + (inputs[:, 1] > 0.5).long())
+
+
+def weights(network: nn.Module) -> Tensor:
     return torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
 
 
 def generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
-    """For the order of the images and for the first weights."""
-    order, first = np.random.SeedSequence(seed).generate_state(2, np.uint64).tolist()
+    """For the order of the examples and for the first weights."""
+    order, first, _ = np.random.SeedSequence(seed).generate_state(3, np.uint64).tolist()
     return torch.Generator().manual_seed(order), torch.Generator().manual_seed(first)
 
 
-@pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
-def test_a_step_is_that_of_torchs_adam(make_network: partial[Network], training: LabelledImages) -> None:
-    ours, torchs = make_network().double(), make_network().double()
-    torchs.load_state_dict(ours.state_dict())
-    betas = (0.8, 0.99)
-    step, adam = adam_step(list(ours.parameters()), 0.01, betas), torch.optim.Adam(torchs.parameters(), 0.01, betas)
-    for x, labels in batches(training, 100):
-        step(nn.functional.cross_entropy(ours(x), labels))
-        adam.zero_grad()
-        nn.CrossEntropyLoss()(torchs(x), labels).backward()
-        adam.step()
-    torch.testing.assert_close(weights(ours), weights(torchs), atol=1e-12, rtol=0)
-
-
-def test_training_is_the_plain_loop(training: LabelledImages, nothing: LabelledImages) -> None:
-    """The same first weights and order, which the loop takes from the same seeds, give the same network."""
-    losses: list[float] = []
-    network = train(SHALLOW, training, nothing, SETTINGS, 7, lambda epoch: losses.append(epoch.training_loss))
-    plain, (order, first) = SHALLOW().double(), generators(7)
-    initialise(plain, first)
-    adam = torch.optim.Adam(plain.parameters(), lr=SETTINGS.learning_rate)
-    x_all = torch.cat([x for x, _ in batches(training, 1000)])
-    for loss_ours in losses:
+def plain_loop(make_network: MakeNetwork, x: Tensor, labels: Tensor, settings: Settings, seed: int) -> Any:
+    """The network of the loop that everybody writes, in float64, and the mean loss of each epoch."""
+    order, first = generators(seed)
+    network = make_network().train()
+    initialise(network, first)
+    network.double()
+    optimiser = torch.optim.Adam(network.parameters(), lr=settings.learning_rate, betas=settings.betas)
+    losses = []
+    for _ in range(settings.epochs):
         total = 0.0
-        for chosen in torch.randperm(1000, generator=order).view(-1, SETTINGS.batch_size):
-            loss = nn.CrossEntropyLoss()(plain(x_all[chosen]), training.labels[chosen])
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
+        for chosen in torch.split(torch.randperm(len(labels), generator=order), settings.batch_size):
+            loss = cross_entropy(network(x[chosen]), labels[chosen])
+            optimiser.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimiser.step()
             total += loss.item() * len(chosen)
-        assert total / 1000 == pytest.approx(loss_ours, abs=1e-9)
-    torch.testing.assert_close(weights(network), weights(plain), atol=2**-14, rtol=0)
+        losses.append(total / len(labels))
+    return network, losses
+
+
+def test_a_step_is_that_of_torchs_adam() -> None:
+    """Also where a gradient is zero, where it is tiny, and after many steps."""
+    ours, torchs = (nn.Linear(8, 4) for _ in range(2))
+    torchs.load_state_dict(ours.state_dict())
+    torchs.double()
+    run = Exact([ours], training=True)
+    step, optimiser = adam(run, 0.01, (0.8, 0.99)), torch.optim.Adam(torchs.parameters(), 0.01, (0.8, 0.99))
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([1.0, 0.0, 1e-9, 100.0])
+    for _ in range(50):
+        gradients = [torch.randn(shape, generator=generator) for shape in [(4, 8), (4,)]]
+        gradients = [gradients[0] * scale[:, None], gradients[1] * scale]
+
+        def give_gradients(_: Any, of: list[Tensor] = gradients) -> None:
+            for value, gradient in zip(run.values.values(), of, strict=True):
+                value.add_grad(gradient.numpy())
+
+        step(run.value(np.float64(0), give_gradients))
+        for parameter, gradient in zip(torchs.parameters(), gradients, strict=True):
+            parameter.grad = gradient.double()
+        optimiser.step()
+    run.write_back()
+    torch.testing.assert_close(weights(ours).double(), weights(torchs), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
+def test_training_is_the_plain_loop(
+    make_network: MakeNetwork, training: LabelledImages, nothing: LabelledImages
+) -> None:
+    """The same first weights and order, which the loop takes from the same seed, give the same network."""
+    (network,), (curve,) = train(make_network, training, nothing, SETTINGS, [7])
+    images = training.examples()
+    assert images.divisor is not None
+    x = (images.inputs.double() - images.shift) / images.divisor
+    plain, losses = plain_loop(make_network, x, training.labels, SETTINGS, 7)
+    assert [point.training_loss for point in curve] == pytest.approx(losses, abs=1e-6)
+    torch.testing.assert_close(weights(network).double(), weights(plain), atol=1e-5, rtol=0)
 
 
 def test_it_learns(training: LabelledImages) -> None:
-    curve: list[Epoch] = []
-    network = train(DEEP, training, training, Settings(10, 50, 0.003), 0, curve.append)
+    (network,), (curve,) = train(DEEP, training, training, Settings(10, 50, 0.003), [0])
     assert [point.epoch for point in curve] == list(range(1, 11))
     assert curve[-1].training_loss < curve[0].training_loss / 4
-    assert accuracy(predict(network, training), training.labels) > 0.9
+    assert accuracy(predict(network, training.examples()), training.labels) > 0.9
 
 
 def test_the_validation_curve_ends_at_what_the_network_reaches(training: LabelledImages) -> None:
-    curve: list[Epoch] = []
-    network = train(SHALLOW, training, training, SETTINGS, 0, curve.append)
-    logits = predict(network, training)
+    (network,), (curve,) = train(SHALLOW, training, training, SETTINGS, [0])
+    logits = predict(network, training.examples())
     assert curve[-1].validation_accuracy == accuracy(logits, training.labels)
-    assert curve[-1].validation_loss == pytest.approx(nn.CrossEntropyLoss()(logits, training.labels).item(), abs=1e-4)
+    assert curve[-1].validation_loss == pytest.approx(cross_entropy(logits, training.labels).item(), abs=1e-12)
 
 
 def test_without_validation_images_there_is_no_validation_curve(
     training: LabelledImages, nothing: LabelledImages
 ) -> None:
-    curve: list[Epoch] = []
-    train(SHALLOW, training, nothing, SETTINGS, 0, curve.append)
+    _, (curve,) = train(SHALLOW, training, nothing, SETTINGS, [0])
     assert {(point.validation_loss, point.validation_accuracy) for point in curve} == {(None, None)}
 
 
 def test_validation_images_change_nothing(training: LabelledImages, nothing: LabelledImages) -> None:
-    networks = [train(DEEP, training, validation, SETTINGS, 0) for validation in (training, nothing)]
+    networks = [train(DEEP, training, validation, SETTINGS, [0])[0][0] for validation in (training, nothing)]
     assert torch.equal(*map(weights, networks))
 
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
 def test_training_is_a_pure_function_of_data_settings_and_seed(
-    make_network: partial[Network], training: LabelledImages, nothing: LabelledImages
+    make_network: MakeNetwork, training: LabelledImages, nothing: LabelledImages
 ) -> None:
-    """Neither the global generator nor the number of threads has a say, and neither is changed."""
+    """The global generator has no say, and is not changed."""
     results = []
-    for global_seed, threads in ((1, 1), (2, 2), (3, 4)):
+    for global_seed in (1, 2):
         torch.manual_seed(global_seed)
-        torch.set_num_threads(threads)
         before = torch.get_rng_state()
-        results.append(weights(train(make_network, training, nothing, SETTINGS, seed=5)))
+        results.append(weights(train(make_network, training, nothing, SETTINGS, [5])[0][0]))
         assert torch.equal(torch.get_rng_state(), before)
-        assert torch.get_num_threads() == threads
-    torch.set_num_threads(1)
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
-    assert not torch.equal(results[0], weights(train(make_network, training, nothing, SETTINGS, seed=6)))
+    assert torch.equal(*results)
+    assert not torch.equal(results[0], weights(train(make_network, training, nothing, SETTINGS, [6])[0][0]))
 
 
 def test_networks_of_the_same_seed_see_the_images_in_the_same_order(
-    training: LabelledImages, nothing: LabelledImages, monkeypatch: pytest.MonkeyPatch
+    training: LabelledImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[list[int]] = []
+    draw = torch.randperm
 
-    def recording(data: LabelledImages, batch_size: int, order: torch.Generator):  # type: ignore[no-untyped-def]
-        state = order.get_state()
-        seen.append(torch.randperm(1000, generator=order).tolist())
-        order.set_state(state)
-        return batches(data, batch_size, order)
+    def recording(*arguments: Any, **options: Any) -> Tensor:
+        order = draw(*arguments, **options)
+        seen.append(order.tolist())
+        return order
 
-    monkeypatch.setattr("mlp.training.batches", recording)
+    monkeypatch.setattr(torch, "randperm", recording)
     for make_network in (SHALLOW, DEEP):
-        train(make_network, training, nothing, SETTINGS, seed=0)
+        fit(make_network, training.examples(), classification_loss, SETTINGS, [0])
     assert seen[:3] == seen[3:]
+    assert sorted(seen[0]) == sorted(seen[1]) == list(range(1000))
     assert seen[0] != seen[1]
 
 
-def test_the_trained_network_is_in_eval_mode_with_weights_that_float32_holds(
-    training: LabelledImages, nothing: LabelledImages
-) -> None:
-    network = train(SHALLOW, training, nothing, SETTINGS, 0)
+def test_the_trained_network_is_in_eval_mode_and_in_float32(training: LabelledImages, nothing: LabelledImages) -> None:
+    (network,), _ = train(SHALLOW, training, nothing, SETTINGS, [0])
     assert not network.training
-    assert torch.equal(weights(network).float().double(), weights(network))
-    assert torch.equal((weights(network) * 2**14).round(), weights(network) * 2**14)
-
-
-def test_rounding_moves_a_weight_by_half_a_step_at_most() -> None:
-    network = DEEP().double()
-    before = weights(network)
-    round_weights(network)
-    assert (weights(network) - before).abs().max() <= 2**-15
+    assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
+    assert {parameter.requires_grad for parameter in network.parameters()} == {True}
 
 
 def test_training_sets_the_modes_where_they_belong(training: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[bool] = []
     forward = ShallowNeuralNet.forward
 
-    def recording(self: ShallowNeuralNet, x: torch.Tensor) -> torch.Tensor:
+    def recording(self: ShallowNeuralNet, x: Tensor) -> Tensor:
         modes.append(self.training)
         return forward(self, x)
 
     monkeypatch.setattr(ShallowNeuralNet, "forward", recording)
-    train(SHALLOW, training, training, Settings(2, 500, 0.003), 0)
-    assert modes == [True, True, False] * 2
+    train(SHALLOW, training, training, Settings(2, 500, 0.003), [0])
+    assert modes == [True, True, False, False] * 2
+
+
+# networks of one's own
+
+
+class Residual(nn.Module):
+    def __init__(self, p: float = 0.0) -> None:
+        super().__init__()
+        self.p = p
+        self.block, self.last = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + torch.relu(self.block(x))
+        x = x + 0.5 * dropout(relu(self.block(x)), self.p, self.training)
+        logits: Tensor = self.last(x)
+        return logits
+
+
+class Tied(nn.Module):
+    """Two layers of the same weights, without biases."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(6, 6, bias=False) for _ in range(2)])
+        self.layers[1].weight = self.layers[0].weight
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x).relu()
+        logits: Tensor = self.last(x)
+        return logits
+
+
+def with_layer(layer: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), layer, nn.Linear(8, 3))
+
+
+OWN: dict[str, MakeNetwork] = {
+    "residual": Residual,
+    "tied": Tied,
+    "ReLU": partial(with_layer, nn.ReLU()),
+    "sigmoid": partial(with_layer, nn.Sigmoid()),
+    "identity": partial(with_layer, nn.Identity()),
+    "dropout of none": partial(with_layer, nn.Dropout(0)),
+    "nested": lambda: with_layer(nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 8))),
+}
+
+
+@pytest.mark.parametrize("make_network", OWN.values(), ids=OWN)
+def test_a_network_of_ones_own_trains_as_in_the_plain_loop(make_network: MakeNetwork, points: Examples) -> None:
+    settings = Settings(4, 30, 0.01)
+    (network,) = fit(make_network, points, classification_loss, settings, [3])
+    plain, _ = plain_loop(make_network, points.inputs, points.targets, settings, 3)
+    torch.testing.assert_close(weights(network).double(), weights(plain), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("make_network", [partial(with_layer, nn.Dropout(0.5)), partial(Residual, 0.5)])
+def test_dropout_comes_from_the_seed_alone(make_network: MakeNetwork, points: Examples) -> None:
+    results = []
+    for global_seed, seed in ((1, 0), (2, 0), (1, 1)):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        (network,) = fit(make_network, points, classification_loss, Settings(2, 30, 0.01), [seed])
+        assert torch.equal(torch.get_rng_state(), before)
+        results.append(weights(network))
+    assert torch.equal(results[0], results[1])
+    assert not torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
+def test_dropout_drops_a_share_p_and_keeps_the_mean(p: float) -> None:
+    network = nn.Sequential(nn.Linear(1, 1), nn.Dropout(p))
+    with Exact([network], training=True, masks=[torch.Generator().manual_seed(0)]):
+        out = network[1](Value(np.ones((300, 200)))).data
+    assert np.mean(out == 0) == pytest.approx(p, abs=0.01)
+    assert out.mean() == pytest.approx(1 if p < 1 else 0, abs=0.02)
+    assert set(out[out != 0]) <= {1 / (1 - p) if p < 1 else 0}
+
+
+def test_dropout_is_for_training_only(points: Examples) -> None:
+    (network,) = fit(partial(with_layer, nn.Dropout(0.5)), points, classification_loss, SETTINGS, [0])
+    with torch.no_grad():
+        expected = network.double()(points.inputs)
+    torch.testing.assert_close(predict(network.float(), points), expected, atol=1e-4, rtol=0)
+
+
+class Does(nn.Module):
+    """Something with its inputs before its one layer."""
+
+    def __init__(self, what: Callable[[Any], Any]) -> None:
+        super().__init__()
+        self.what, self.fc = what, nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.fc(self.what(x))
+        return logits
+
+
+class OwnScale(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc, self.scale = nn.Linear(6, 3), nn.Parameter(torch.ones(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled: Tensor = self.scale * self.fc(x)
+        return scaled
+
+
+def frozen() -> nn.Module:
+    network = with_layer(nn.ReLU())
+    network[1].weight.requires_grad_(False)  # type: ignore[index]
+    return network
+
+
+CANNOT = "cannot be trained exactly; what can: nn.Linear, ReLU"
+REFUSED: dict[str, tuple[MakeNetwork, str]] = {
+    **{
+        str(layer): (partial(with_layer, layer), f"Sequential: its layer 2, {re.escape(str(layer))}, {CANNOT}")
+        for layer in (
+            nn.BatchNorm1d(8),
+            nn.LayerNorm(8),
+            nn.Conv2d(1, 1, 3),
+            nn.Tanh(),
+            nn.GELU(),
+            nn.ReLU(inplace=True),
+            nn.Softmax(1),
+        )
+    },
+    "torch.tanh": (partial(Does, torch.tanh), r"Does: torch\.tanh cannot be computed exactly; what can: nn.Linear"),
+    "tanh": (partial(Does, lambda x: x.tanh()), "Does: something it does with a tensor .* no attribute 'tanh'"),
+    "view": (partial(Does, lambda x: x.view(-1, 6)), "Does: something it does with a tensor .* no attribute 'view'"),
+    "minus": (partial(Does, lambda x: x - x), "Does: something it does with a tensor .*operand"),
+    "cat": (partial(Does, lambda x: torch.cat([x, x])), r"Does: torch\.cat cannot be computed exactly"),
+    "alpha": (partial(Does, lambda x: torch.add(x, x, alpha=2)), r"Does: torch\.add with these arguments cannot"),
+    "in place": (partial(Does, lambda x: relu(x, inplace=True)), r"Does: torch\.nn\.functional\.relu with these"),
+    "a parameter": (OwnScale, r"OwnScale: nothing says how scale begins; needed: a method initialise\(generator\) of"),
+    "frozen": (frozen, r"Sequential: its parameter 1\.weight is frozen; needed: requires_grad=True"),
+}
+
+
+@pytest.mark.parametrize(("make_network", "line"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_trained_exactly_is_refused_in_one_line(
+    make_network: MakeNetwork, line: str, points: Examples
+) -> None:
+    with pytest.raises(InputError, match=f"^{line}") as error:
+        fit(make_network, points, classification_loss, SETTINGS, [0])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("option", [{"reduction": "sum"}, {"label_smoothing": 0.1}, {"ignore_index": 0}], ids=str)
+def test_an_option_of_a_loss_that_would_change_it_is_refused(option: dict[str, Any], points: Examples) -> None:
+    def loss(network: nn.Module, x: Any, labels: Any) -> Any:
+        return cross_entropy(network(x), labels, **option)
+
+    with pytest.raises(InputError, match=r"^Sequential: torch\.nn\.functional\.cross_entropy with these argum"):
+        fit(partial(with_layer, nn.ReLU()), points, loss, SETTINGS, [0])
+
+
+@pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
+def test_a_training_that_diverges_ends_in_words(make_network: MakeNetwork, training: LabelledImages) -> None:
+    epochs = []
+    with pytest.raises(DivergedError) as error:
+        train(make_network, training, training, Settings(5, 50, 1e36), [4], on_epoch=lambda: epochs.append(1))
+    name = type(make_network()).__name__
+    epoch = len(epochs) + 1
+    assert (error.value.network, error.value.seed, error.value.epoch) == (name, 4, epoch)
+    assert str(error.value) == (
+        f"{name}, seed 4: loss or weights are not finite after epoch {epoch}, at learning rate 1e+36"
+    )
+
+
+def test_one_example_and_a_batch_larger_than_all_examples_are_enough(points: Examples) -> None:
+    few = points._replace(inputs=points.inputs[:1], targets=points.targets[:1])
+    (network,) = fit(partial(with_layer, nn.ReLU()), few, classification_loss, Settings(2, 1000, 0.01), [0])
+    assert weights(network).isfinite().all()
+
+
+def test_the_last_batch_of_an_epoch_has_what_is_left(points: Examples) -> None:
+    sizes: list[int] = []
+
+    def recording(network: nn.Module, x: Any, labels: Any) -> Any:
+        sizes.append(len(labels))
+        return classification_loss(network, x, labels)
+
+    fit(partial(with_layer, nn.ReLU()), points, recording, Settings(2, 64, 0.01), [0])
+    assert sizes == [64, 64, 64, 8] * 2

@@ -1,19 +1,33 @@
 """A rebuild gives the same bytes under changed circumstances, and a difference is found and named."""
 
 import csv
+import os
+import platform
+import re
 import shutil
+import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
+from mlp import ames, datasets
 from mlp.params import load
-from verify import __main__ as verify
-from verify import difference
-from verify.__main__ import CIRCUMSTANCES, Circumstance, Row, emulate, rebuild
+from verify import circumstances, difference, elsewhere, steps
+from verify.circumstances import (
+    CIRCUMSTANCES,
+    EMULATED,
+    Circumstance,
+    Row,
+    pythons,
+    rebuild,
+    train,
+)
 
 EVERYTHING_AT_ONCE = CIRCUMSTANCES[-1]._replace(
     name="everything at once",
@@ -90,16 +104,118 @@ def test_a_stage_that_fails_is_told_with_its_reason(small: WorkingCopy) -> None:
 def test_instructions_that_the_processor_lacks_are_not_tried(
     small: WorkingCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
-    row = rebuild(small.path, Circumstance("avx512", {}, capability="AVX512"))
+    row = rebuild(small.path, Circumstance("avx512", {}, needs="AVX512"))
     assert row == Row("avx512", "not tried", "this processor has no AVX512")
-    assert rebuild(small.path, Circumstance("avx2", {}, capability="AVX2")).result == "same bytes"
+    assert rebuild(small.path, Circumstance("avx2", {}, needs="AVX2")).result == "same bytes"
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    row = rebuild(small.path, Circumstance("avx2", {}, needs="AVX2"))
+    assert row == Row("avx2", "not tried", "this processor is not an x86-64")
 
 
-@pytest.mark.skipif(not shutil.which("qemu-x86_64"), reason="qemu-x86_64 is not installed")
-def test_an_emulated_processor_trains_the_same_networks(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(subset.path)
-    assert emulate("Nehalem").result == "same bytes"
+@pytest.fixture
+def examples(tmp_path: Path) -> Path:
+    """A folder with images and houses at random, where the pipeline has them."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (70, 28, 28), generator=generator).byte()
+    labels = torch.randint(10, (70,), generator=generator)
+    features = torch.rand(70, 16, generator=generator).double()
+    prices = 100_000 * (1 + features.sum(dim=1))
+    for folder in ("processed", "prices/all"):
+        (tmp_path / "data" / folder).mkdir(parents=True)
+    normalised = datasets.LabelledImages(images, labels, *datasets.pixel_statistics(images))
+    datasets.save(normalised, tmp_path / "data/processed/train.safetensors")
+    zero, one = torch.zeros(16).double(), torch.ones(16).double()
+    houses = ames.Houses(features, prices, zero, one, torch.tensor(13.0).double(), one[0])
+    ames.save(houses, tmp_path / "data/prices/all/train.safetensors")
+    return tmp_path
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Trainings of two epochs, also where another Python does them."""
+    text = Path(steps.__file__).read_text()
+    shorter = re.sub(r"epochs=\d+", "epochs=2", text)
+    assert shorter != text
+    write = zipfile.ZipFile.write
+    monkeypatch.setattr(
+        zipfile.ZipFile,
+        "write",
+        lambda self, path, name: self.writestr(name, shorter) if name == "verify/steps.py" else write(self, path, name),
+    )
+
+
+@pytest.mark.usefixtures("short")
+def test_other_pythons_train_the_same_networks_or_are_told_apart(examples: Path, tmp_path: Path) -> None:
+    python = Path(sys.executable)
+    wrong = tmp_path / "wrong"
+    wrong.write_text(f"#!{python}\nimport sys\nexec(sys.stdin.read().replace('main(', 'SEEDS[1] = 9; steps.main('))")
+    wrong.chmod(0o755)
+    broken = tmp_path / "broken"
+    broken.write_text("#!/bin/sh\necho 'no torch here' >&2\nexit 3\n")
+    broken.chmod(0o755)
+    commands = [
+        f"env OPENBLAS_CORETYPE=Nehalem MLP_DEVICE=cpu OMP_NUM_THREADS=2 {python}",
+        f"env ATEN_CPU_CAPABILITY=default {python}",
+        str(wrong),
+        str(broken),
+        "echo",
+        "/no/such/python",
+    ]
+    rows = list(train(examples, pythons("\n".join(commands)), size=70))
+    assert [row.circumstance for row in rows] == [f"trainings by {command}" for command in commands]
+    same, default, *others = rows
+    assert same[1:] == ("same bytes", "")
+    assert default.result == "same bytes"
+    if steps.machine() != default.remark.removeprefix("on "):
+        assert default.remark.startswith(f"on {platform.machine()} with ")
+    assert others[0].result == "differs"
+    assert others[0].remark.startswith("tensor binary.seed-1.biases1 differs in ")
+    assert [row[1:] for row in others[1:]] == [
+        ("failed", "no torch here"),
+        ("failed", "echo does not answer like a Python: b'-\\n'"),
+        ("failed", "/no/such/python: No such file or directory"),
+    ]
+
+
+def test_what_is_sent_needs_torch_numpy_and_safetensors_only(examples: Path) -> None:
+    refuse = (
+        "import sys, importlib.abc\n"
+        "class Refuse(importlib.abc.MetaPathFinder):\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name in ('openpyxl', 'pydantic', 'tqdm', 'yaml', 'dvc', 'stages'):\n"
+        "            raise ImportError(name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+    )
+    program = refuse.encode() + elsewhere.program(examples, 64).replace(b"steps.main(", b"print('ready') or exit(")
+    done = subprocess.run([sys.executable, "-"], input=program, cwd=examples, capture_output=True)
+    assert done.stdout == b"ready\n", done.stderr
+
+
+def test_commands_of_further_pythons_are_separated_by_commas_or_lines() -> None:
+    places = pythons("ssh arm python3, qemu-x86_64 -cpu max '/my python'\n\n/opt/python,")
+    assert [place.command for place in places] == [
+        ["ssh", "arm", "python3"],
+        ["qemu-x86_64", "-cpu", "max", "/my python"],
+        ["/opt/python"],
+    ]
+    assert pythons("") == []
+
+
+@pytest.mark.skipif(not shutil.which("qemu-x86_64") and "CI" not in os.environ, reason="qemu-x86_64 is not installed")
+@pytest.mark.usefixtures("short")
+def test_an_emulated_processor_trains_the_same_networks(examples: Path) -> None:
+    (row,) = train(examples, EMULATED[:1], size=64)
+    assert row.result == ("same bytes" if platform.machine() == "x86_64" else "not tried")
+
+
+def test_an_emulator_that_is_not_installed_is_not_tried(examples: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(circumstances, "lacking", lambda _: None)
+    monkeypatch.setattr(elsewhere, "train", lambda *_: ("here", {}))
+    (row,) = train(examples, EMULATED[:1], size=64)
+    assert row == Row("trainings on an emulated Nehalem", "not tried", "qemu-x86_64 is not installed")
 
 
 def test_only_a_committed_state_is_verified(small: WorkingCopy) -> None:
@@ -113,12 +229,13 @@ def test_all_circumstances_are_told_and_one_that_matters_is_exit_status_1(
     small: WorkingCopy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(small.path)
-    monkeypatch.setattr(verify, "PROCESSORS", [])
+    monkeypatch.setattr(circumstances, "ENVIRONMENTS", [])
+    monkeypatch.setattr(circumstances, "EMULATED", [])
     monkeypatch.setattr(
-        verify, "CIRCUMSTANCES", [Circumstance(f"{n} threads", {"OMP_NUM_THREADS": str(n)}) for n in (1, 8)]
+        circumstances, "CIRCUMSTANCES", [Circumstance(f"{n} threads", {"OMP_NUM_THREADS": str(n)}) for n in (1, 8)]
     )
     with pytest.raises(SystemExit, match="the bytes depend on the circumstances"):
-        verify.main(load(ROOT / "params.yaml"))
+        circumstances.main(load(ROOT / "params.yaml"))
     same, differs = capsys.readouterr().out.splitlines()[1:]
     assert same == "1 threads  same bytes"
     assert differs.startswith("8 threads  differs     models: seed-0.safetensors: tensor weight")
@@ -161,4 +278,7 @@ def test_tensors_are_compared_number_by_number(tmp_path: Path) -> None:
     assert difference.of_paths(one, other) == "tensor weight differs in 1 of 8 numbers, by 6.1e-05 at most"
     assert load_file(other)["weight"][1, 2] != 1
     save_file(weights | {"weight": torch.ones(8)}, other, {"network": "{}"})
-    assert difference.of_paths(one, other) == "tensor weight is of another shape"
+    assert difference.of_paths(one, other) == "tensor weight is of another shape or type"
+    assert difference.of_tensors({"a": np.zeros(2)}, {}) == "tensor a is missing in one"
+    zeros = "tensor a differs in the sign of a zero or in what is not a number"
+    assert difference.of_tensors({"a": np.zeros(2)}, {"a": -np.zeros(2)}) == zeros

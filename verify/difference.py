@@ -2,8 +2,10 @@
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import yaml
+from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
 
@@ -40,7 +42,7 @@ def of_paths(one: Path, other: Path) -> str | None:
     if before == after:
         return None
     if one.suffix == ".safetensors":
-        return _of_tensors(one, other)
+        return of_tensors(load_file(one), load_file(other)) or "other metadata"
     lines = zip(before.decode(errors="replace").splitlines(), after.decode(errors="replace").splitlines(), strict=False)
     for number, (old, new) in enumerate(lines, start=1):
         if old != new:
@@ -48,13 +50,18 @@ def of_paths(one: Path, other: Path) -> str | None:
     return "of another length"
 
 
-def _of_tensors(one: Path, other: Path) -> str:
-    before, after = load_file(one), load_file(other)
-    for name in before:
-        if name not in after or before[name].shape != after[name].shape:
-            return f"tensor {name} is of another shape"
-        differences = abs(before[name].astype(float) - after[name].astype(float))
-        if differences.any():
+def of_tensors(before: dict[str, NDArray[Any]], after: dict[str, NDArray[Any]]) -> str | None:
+    """The first tensor, by name, that is not the same bits, and by how much, or None."""
+    for name in sorted(before.keys() | after.keys()):
+        if name not in before or name not in after:
+            return f"tensor {name} is missing in one"
+        one, other = before[name], after[name]
+        if (one.shape, one.dtype) != (other.shape, other.dtype):
+            return f"tensor {name} is of another shape or type"
+        if one.tobytes() != other.tobytes():
+            differences = abs(one.astype(float) - other.astype(float))
             count = int((differences > 0).sum())
-            return f"tensor {name} differs in {count} of {differences.size} numbers, by {differences.max():.1e} at most"
-    return "other metadata"
+            if not count:
+                return f"tensor {name} differs in the sign of a zero or in what is not a number"
+            return f"tensor {name} differs in {count} of {one.size} numbers, by {differences.max():.1e} at most"
+    return None

@@ -1,53 +1,107 @@
-"""A few training steps of each network on the real data, so few that an emulated processor can take them."""
+"""Trains one network of each kind, on whatever Python has torch, NumPy and safetensors.
 
+verify/elsewhere.py sends it to such a Python, with mlp and the examples, so it imports nothing else.
+"""
+
+import os
+import platform
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import torch
-from torch.nn.functional import mse_loss
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
 
-from mlp import ames, artifacts, datasets
-from mlp.binary import BinaryShallowNeuralNet, penalised_loss, xavier_uniform
-from mlp.datasets import CLASSES, PIXELS
-from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
-from mlp.training import Settings, fit, train
+from mlp.binary import penalised_loss
+from mlp.datasets import Examples, LabelledImages
+from mlp.evaluation import predict, probabilities
+from mlp.models import BinaryShallowNeuralNet, DeepNeuralNet, ShallowNeuralNet
+from mlp.on_torch import OnTorch
+from mlp.spec import CLASSES, FEATURES, PIXELS, Settings
+from mlp.training import Loss, classification_loss, fit, regression_loss
 
-SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=0.001)
-IMAGES = 640
+SEEDS = [0, 1]
+USUAL = Settings(epochs=100, batch_size=64, learning_rate=0.001)
+WILD = Settings(epochs=10, batch_size=64, learning_rate=0.1)
 
 
-def main(folder: Path) -> None:
-    torch.set_num_threads(1)
-    folder.mkdir()
-    everything = datasets.load(Path("data/processed/train.safetensors"))
-    images = everything._replace(images=everything.images[:IMAGES], labels=everything.labels[:IMAGES])
-    houses = ames.load(Path("data/prices/all/train.safetensors"))
-    dear = (houses.prices > houses.prices.median()).double()
-    networks = {
-        "shallow": train(partial(ShallowNeuralNet, PIXELS, 64, CLASSES), images, images, SETTINGS, 0),
-        "deep": train(partial(DeepNeuralNet, PIXELS, [80, 40, 20], CLASSES), images, images, SETTINGS, 0),
-        "prices": fit(
-            partial(DeepNeuralNet, len(ames.FEATURES), [80, 40, 20], 1),
-            initialise,
-            partial(ames.batches, houses.inputs(), houses.targets()),
-            lambda network, x, targets: mse_loss(network(x).squeeze(1), targets),
-            SETTINGS,
-            0,
-            lambda *_: None,
-        ),
-        "binary": fit(
-            partial(BinaryShallowNeuralNet, len(ames.FEATURES), 8),
-            xavier_uniform,
-            partial(ames.batches, houses.inputs(), dear),
-            partial(penalised_loss, l1_penalty=0.001),
-            SETTINGS,
-            0,
-            lambda *_: None,
-        ),
+class Residual(nn.Module):
+    """Has what the lecture's networks lack: a sum of two results, and dropout."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1, self.fc2, self.fc3 = nn.Linear(PIXELS, 32), nn.Linear(32, 32), nn.Linear(32, CLASSES)
+        self.dropout = nn.Dropout(0.2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.fc1(x.flatten(1)))
+        logits: Tensor = self.fc3(x + self.dropout(torch.relu(self.fc2(x))))
+        return logits
+
+
+def main(examples: Path) -> None:
+    """Writes a line that names the machine, and then all results as the bytes of a safetensors file."""
+    # as in the pipeline, unless a circumstance says otherwise: two slow each other down where others compute as well
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    results = {
+        f"{name}.seed-{seed}.{part}": tensor
+        for name, training in trainings(load_file(examples)).items()
+        for seed, parts in zip(SEEDS, results_of(*training), strict=True)
+        for part, tensor in parts.items()
     }
-    for name, network in networks.items():
-        artifacts.save(network, folder / f"{name}.safetensors", "a few examples", 0, SETTINGS._asdict())
+    sys.stdout.buffer.write(machine().encode() + b"\n" + to_bytes(results))
+
+
+def trainings(data: dict[str, Tensor]) -> dict[str, tuple[Callable[[], nn.Module], Examples, Loss, Settings]]:
+    images = LabelledImages(*(data[name] for name in LabelledImages._fields)).examples()
+    prices, dear = (Examples(data["houses"], data[name]) for name in ("prices", "dear"))
+    shallow = partial(ShallowNeuralNet, PIXELS, 64, CLASSES)
+    deep = partial(DeepNeuralNet, PIXELS, [80, 40, 20], CLASSES)
+    binary_loss = partial(penalised_loss, l1_penalty=0.001)
+    return {
+        "shallow": (shallow, images, classification_loss, USUAL),
+        "deep": (deep, images, classification_loss, USUAL),
+        "wild-shallow": (shallow, images, classification_loss, WILD),
+        "wild-deep": (deep, images, classification_loss, WILD),
+        "ten-layers": (partial(DeepNeuralNet, PIXELS, [20] * 10, CLASSES), images, classification_loss, USUAL),
+        "residual": (Residual, images, classification_loss, USUAL),
+        "prices": (partial(DeepNeuralNet, len(FEATURES), [80, 40, 20], 1), prices, regression_loss, USUAL),
+        "binary": (partial(BinaryShallowNeuralNet, len(FEATURES), 8), dear, binary_loss, USUAL),
+    }
+
+
+def results_of(
+    make_network: Callable[[], nn.Module], examples: Examples, loss: Loss, settings: Settings
+) -> list[dict[str, Tensor]]:
+    """The parameters, losses and predictions of each seed. MLP_DEVICE is as in the pipeline."""
+    device = os.environ.get("MLP_DEVICE")
+    results = []
+    for seeds in [SEEDS] if device else [[seed] for seed in SEEDS]:
+        epochs: list[list[float]] = []
+        networks = fit(
+            make_network,
+            examples,
+            loss,
+            settings,
+            seeds,
+            lambda *done, epochs=epochs: epochs.append(done[-1]),
+            OnTorch(device) if device else None,
+        )
+        for network, losses in zip(networks, zip(*epochs, strict=True), strict=True):
+            outputs = predict(network, examples)
+            parts = network.state_dict() | {"losses": torch.tensor(losses, dtype=torch.float64), "outputs": outputs}
+            if loss is classification_loss:
+                parts["probabilities"] = probabilities(outputs)
+            results.append(parts)
+    return results
+
+
+def machine() -> str:
+    instructions, python = torch.backends.cpu.get_cpu_capability(), platform.python_version()
+    return f"{platform.machine()} with {instructions}, Python {python}, torch {torch.__version__}"
 
 
 if __name__ == "__main__":

@@ -1,0 +1,371 @@
+"""Times training: an epoch of one network, and all seeds from start to last file, here and as others train.
+
+Everything runs on one core, and the ways take turns, so that whatever else the machine does slows all alike. Writes
+benchmarks/training.csv, and from that benchmarks/results.md.
+"""
+
+import multiprocessing
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from mlp.datasets import LabelledImages, load
+from mlp.errors import InputError
+from mlp.evaluation import accuracy, predict
+from mlp.models import build
+from mlp.params import Params
+from mlp.spec import Architecture, Settings
+from mlp.training import train
+from stages import run, whole, write_csv
+from stages.lecture import table
+from stages.networks import NETWORKS
+
+Samples = Dataset[tuple[Tensor, int]]
+
+EPOCHS = 5  # how often each way trains one
+WAITS = 1  # how often each way trains all seeds, which takes minutes
+ONE_THREAD = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1",
+}
+OURS, PRODUCTS, JAX = "this project", "matrix products", "JAX"
+PROCESSED = Path("data/processed")
+
+HEADERS = {
+    "ratio": "ratio",
+    "seconds": "seconds",
+    "compile_seconds": "seconds of compiling",
+    "loss": "training loss",
+    "accuracy": "test accuracy",
+}
+PAGE = """# What training costs
+
+`make bench` measured it on one core of {machine}, with {versions}, and wrote this page from
+[training.csv](training.csv). Ratios come first: they carry over to other machines, seconds do not.
+
+## An epoch of one network
+
+Medians of {epochs} runs; each ratio is of one run's seconds to those of the same run's matrix products. The
+products are an epoch's in float64, in PyTorch, on ready-made numbers: no data, biases, ReLU, loss or optimiser. This
+project, and the usual loop of tutorials with PyTorch's dataset, DataLoader and Adam, begin with bytes; scikit-learn
+and JAX get normalised numbers. JAX compiles once for all epochs, apart from the seconds. The loss is the epoch's mean.
+
+{epoch}
+
+## What one waits for
+
+From the start of the process to the last file: {networks} networks of each kind, one after the other, imports and
+compiling included, with learning curves on the validation images. Measured {waits}. Ratios are to this project's
+seconds. The test accuracy is the networks' mean.
+
+{wait}
+"""
+
+
+class Case(NamedTuple):
+    architecture: Architecture
+    settings: Settings
+    training: LabelledImages
+    dataset: str
+    raw: Path  # the folder of its files
+
+
+class Timing(NamedTuple):
+    seconds: float
+    compile_seconds: float | None = None
+    loss: float | None = None  # mean cross-entropy over the epoch in nats
+    accuracy: float | None = None  # on the test images, mean over the networks
+
+
+class Row(NamedTuple):
+    measured: str  # "epoch" or "wait"
+    network: str
+    way: str
+    run: int
+    networks: int  # how many it trained
+    ratio: float  # of seconds to the matrix products', or, in waiting, to this project's
+    timing: Timing
+
+
+def main(params: Params) -> None:
+    for path in (PROCESSED / "train.safetensors", Path("data/raw", params.dataset)):
+        if not path.exists():
+            raise InputError(f"{path} is missing; `dvc repro preprocess` makes it")
+    if find_spec("jax") is None:
+        print("JAX is left out; `pip install --require-hashes -r requirements-bench.lock` installs it")
+    os.environ.update(ONE_THREAD)  # processes that start from here have it, and what `stages` sets
+    if sys.platform == "linux":  # compilers take all cores otherwise
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    rows = measure_epochs(params) + measure_waits(params)
+    header = ["measured", "network", "way", "run", "networks", "ratio", *Timing._fields, "machine", "versions"]
+    cells = [(*row[:-1], *row.timing, machine(), versions()) for row in rows]
+    write_csv(Path("benchmarks/training.csv"), header, cells)
+    text = page(pd.read_csv("benchmarks/training.csv"))
+    with whole(Path("benchmarks/results.md")) as path:
+        path.write_text(text)
+    print(text, end="")
+
+
+# an epoch of one network
+
+
+def measure_epochs(params: Params) -> list[Row]:
+    """Each way in a process of its own, which keeps what it has loaded."""
+    ways, context = epoch_ways(), multiprocessing.get_context("spawn")
+    pools = {way: ProcessPoolExecutor(1, context) for way in ways}
+    timings: dict[tuple[int, str, str], Timing] = {}
+    rounds = [(number, name, way) for number in range(EPOCHS) for name in NETWORKS for way in ways]
+    for number, name, way in tqdm(rounds, desc="epochs", unit="epoch"):
+        timings[number, name, way] = pools[way].submit(time_epoch, way, name, params).result()
+    for pool in pools.values():
+        pool.shutdown()
+    return [
+        Row("epoch", name, way, number, 1, timing.seconds / timings[number, name, PRODUCTS].seconds, timing)
+        for (number, name, way), timing in timings.items()
+    ]
+
+
+def time_epoch(way: str, name: str, params: Params) -> Timing:
+    architecture, settings = NETWORKS[name](params)
+    training = load(PROCESSED / "train.safetensors")
+    case = Case(architecture, settings._replace(epochs=1), training, params.dataset, Path("data/raw", params.dataset))
+    return epoch_ways()[way](case)
+
+
+def epoch_ways() -> dict[str, Callable[[Case], Timing]]:
+    ways: dict[str, Callable[[Case], Timing]] = {
+        OURS: time_ours,
+        PRODUCTS: time_products,
+        "the usual loop": time_naive,
+        "scikit-learn": time_scikit_learn,
+    }
+    return ways | {f"{JAX}, {dtype}": partial(time_jax, dtype=dtype) for dtype in dtypes()}
+
+
+def dtypes() -> list[str]:
+    """Of JAX, which is not there unless `make bench` has installed it."""
+    return ["float64", "float32"] if find_spec("jax") else []
+
+
+def time_ours(case: Case) -> Timing:
+    nothing = case.training._replace(images=case.training.images[:0], labels=case.training.labels[:0])
+    start = time.perf_counter()
+    _, [[epoch]] = train(partial(build, case.architecture), case.training, nothing, case.settings, [0])
+    return Timing(time.perf_counter() - start, loss=epoch.training_loss)
+
+
+def time_naive(case: Case) -> Timing:
+    """The loop of most tutorials, in float32, on images that are transformed one at a time.
+
+    What happens once and not in every epoch stays off the clock: torch.optim.Adam alone imports for a second.
+    """
+    torch.manual_seed(0)
+    layers = [module for shape in shapes(case.architecture) for module in (nn.Linear(*shape), nn.ReLU())]
+    network = nn.Sequential(nn.Flatten(), *layers[:-1])
+    criterion = nn.CrossEntropyLoss()
+    optimiser = torch.optim.Adam(network.parameters(), lr=case.settings.learning_rate)
+    n = len(case.training.labels)  # as many as the others train on
+    samples = Subset(torchvision_samples(case.dataset, case.raw, case.training), range(n))
+    loader = DataLoader(samples, case.settings.batch_size, shuffle=True)
+    total = 0.0
+    start = time.perf_counter()
+    for images, labels in loader:
+        optimiser.zero_grad()
+        loss = criterion(network(images), labels)
+        loss.backward()
+        optimiser.step()
+        total += loss.item() * len(labels)
+    return Timing(time.perf_counter() - start, loss=total / n)
+
+
+def torchvision_samples(dataset: str, raw: Path, training: LabelledImages) -> Samples:
+    """The training images in `raw` as torchvision gives them: float32 [1, 28, 28], normalised, each with its label."""
+    from torchvision import datasets, transforms  # slow to import
+
+    reader = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[dataset]
+    normalise = transforms.Normalize((training.mean.item(),), (training.std.item(),))
+    with TemporaryDirectory() as root:  # it reads everything at once, from a folder of its own choice
+        folder = Path(root, reader.__name__)
+        folder.mkdir()
+        (folder / "raw").symlink_to(raw.resolve())
+        samples: Samples = reader(root, transform=transforms.Compose([transforms.ToTensor(), normalise]))
+    return samples
+
+
+def time_scikit_learn(case: Case) -> Timing:
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+
+    network = MLPClassifier(
+        [outputs for _, outputs in shapes(case.architecture)][:-1],
+        alpha=0,  # no penalty
+        batch_size=case.settings.batch_size,
+        learning_rate_init=case.settings.learning_rate,
+        max_iter=case.settings.epochs,
+        random_state=0,
+    )
+    x, labels = normalised(case.training).numpy(), case.training.labels.numpy()
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # which one epoch does not bring
+        network.fit(x, labels)
+    return Timing(time.perf_counter() - start, loss=network.loss_)
+
+
+def time_jax(case: Case, dtype: str) -> Timing:
+    from benchmarks import with_jax
+
+    x, labels = normalised(case.training).numpy(), case.training.labels.numpy()
+    return Timing(*with_jax.time_epoch(case.architecture, case.settings, x, labels, dtype))
+
+
+def normalised(images: LabelledImages) -> Tensor:
+    """Pixels, float64 [n, pixels]."""
+    return (images.images.flatten(1).double() / 255 - images.mean) / images.std
+
+
+def time_products(case: Case) -> Timing:
+    """The matrix products of an epoch on a ready-made batch: no data, biases, ReLU, loss or optimiser."""
+    weights = [torch.rand(outputs, inputs, dtype=torch.float64) for inputs, outputs in shapes(case.architecture)]
+    n, batch_size = len(case.training.labels), case.settings.batch_size
+    x = torch.rand(batch_size, weights[0].shape[1], dtype=torch.float64)
+    upstream = torch.rand(batch_size, weights[-1].shape[0], dtype=torch.float64)
+    start = time.perf_counter()
+    for done in range(0, n, batch_size):
+        matrix_products(weights, x[: n - done], upstream[: n - done])  # the last batch may be smaller
+    return Timing(time.perf_counter() - start)
+
+
+def matrix_products(weights: list[Tensor], x: Tensor, upstream: Tensor) -> list[Tensor]:
+    """Forward and backward through bare linear layers; returns the weights' gradients, each [outputs, inputs].
+
+    `x` is [b, inputs of the first layer], `upstream` the loss's gradient by the logits, [b, outputs of the last].
+    """
+    inputs = [x]
+    for weight in weights:
+        inputs.append(inputs[-1] @ weight.T)
+    gradients = []
+    for layer in reversed(range(len(weights))):
+        gradients.append(upstream.T @ inputs[layer])
+        if layer > 0:  # training needs no gradient by the images
+            upstream = upstream @ weights[layer]
+    return gradients[::-1]
+
+
+def shapes(architecture: Architecture) -> list[tuple[int, int]]:
+    """Inputs and outputs of each linear layer."""
+    layers = (layer for layer in build(architecture).modules() if isinstance(layer, nn.Linear))
+    return [(layer.in_features, layer.out_features) for layer in layers]
+
+
+# all seeds, from start to last file
+
+
+def measure_waits(params: Params) -> list[Row]:
+    ways = [OURS, *(f"{JAX}, {dtype}" for dtype in dtypes())]
+    rows = []
+    with tqdm(total=WAITS * len(NETWORKS) * len(ways), desc="all seeds", unit="training") as bar:
+        for number in range(WAITS):
+            for name in NETWORKS:
+                timings = []
+                for way in ways:
+                    timings.append(time_wait(way, name, params))
+                    bar.update()
+                rows += [
+                    Row("wait", name, way, number, len(params.seeds), timing.seconds / timings[0].seconds, timing)
+                    for way, timing in zip(ways, timings, strict=True)
+                ]
+    return rows
+
+
+def time_wait(way: str, name: str, params: Params) -> Timing:
+    """Runs the stage, or JAX's counterpart, in a folder of its own."""
+    architecture, _ = NETWORKS[name](params)
+    network = build(architecture)
+    arguments = [f"stages.train_{name}"]
+    if way != OURS:
+        arguments = ["benchmarks.with_jax", name, way.removeprefix(f"{JAX}, "), *network.state_dict()]
+    with TemporaryDirectory() as folder:
+        Path(folder, "params.yaml").symlink_to(Path("params.yaml").absolute())
+        Path(folder, "data").mkdir()
+        Path(folder, "data/processed").symlink_to(PROCESSED.absolute())
+        environment = os.environ | {"PYTHONPATH": str(Path.cwd()), "MLP_WORKERS": "1", "TQDM_DISABLE": "1"}
+        environment.pop("MLP_DEVICE", None)
+        start = time.perf_counter()
+        subprocess.run([sys.executable, "-m", *arguments], cwd=folder, env=environment, check=True)
+        seconds = time.perf_counter() - start
+        test = load(PROCESSED / "test.safetensors")
+        accuracies = []
+        for path in Path(folder, "models", name).iterdir():
+            network.load_state_dict(load_file(path))
+            accuracies.append(accuracy(predict(network, test.examples()), test.labels))
+    return Timing(seconds, accuracy=statistics.mean(accuracies))
+
+
+# the page
+
+
+def page(rows: pd.DataFrame) -> str:
+    """From benchmarks/training.csv."""
+    epochs, waits = (rows[rows.measured == measured] for measured in ("epoch", "wait"))
+    times = waits.run.nunique()
+    return PAGE.format(
+        machine=rows.machine[0],
+        versions=rows.versions[0],
+        epochs=epochs.run.nunique(),
+        epoch=medians(epochs, {"ratio": ".2f", "seconds": ".2f", "compile_seconds": ".1f", "loss": ".3f"}),
+        networks=waits.networks.max(),
+        waits="once" if times == 1 else f"{times} times, these are medians",
+        wait=medians(waits, {"ratio": ".2f", "seconds": ".1f", "accuracy": ".4f"}),
+    )
+
+
+def medians(rows: pd.DataFrame, forms: dict[str, str]) -> str:
+    """A table with a row for each way of each network, and a column for each of `forms`."""
+    found = rows.groupby(["network", "way"], sort=False)[list(forms)].median()
+    cells = [
+        [
+            *map(str, index),
+            *("" if pd.isna(value) else format(value, form) for value, form in zip(each, forms.values(), strict=True)),
+        ]
+        for index, each in zip(found.index, found.to_numpy(), strict=True)
+    ]
+    return table(["network", "way", *(HEADERS[column] for column in forms)], cells)
+
+
+def machine() -> str:
+    """Its processor."""
+    try:
+        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        return names[0].partition(":")[2].strip()
+    except (OSError, IndexError):  # only Linux has it, and not for every processor
+        return platform.processor() or platform.machine()
+
+
+def versions() -> str:
+    names = {"NumPy": "numpy", "PyTorch": "torch", "scikit-learn": "scikit-learn"} | ({JAX: "jax"} if dtypes() else {})
+    return ", ".join(f"{name} {version(package)}" for name, package in names.items())
+
+
+if __name__ == "__main__":
+    run(main)
