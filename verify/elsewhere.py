@@ -36,6 +36,7 @@ def program(repository: Path, size: int) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("examples.safetensors", _examples(repository, size))
+        archive.writestr("verify/__init__.py", "")  # else a package of this name in its folder would come before
         archive.write(steps.__file__, "verify/steps.py")
         for module in Path(mlp.__path__[0]).glob("*.py"):
             archive.write(module, f"mlp/{module.name}")
