@@ -310,6 +310,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
         ("sed -i s/600/2527/ params.yaml", "preprocess_prices", "have 1, 399, 2523 houses of at most 4000 square"),
         ("rm -r models/prices/all/deep", "evaluate_prices", "'models/prices/all/deep'"),
         ("rm plots/sizes.csv", "lecture", "'plots/sizes.csv'"),
+        ("rm data/processed/all.json", "lecture", "'data/processed/all.json'"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(subset: WorkingCopy, spoil: str, stage: str, line: str) -> None:
@@ -317,6 +318,39 @@ def test_what_a_user_can_mend_is_one_line(subset: WorkingCopy, spoil: str, stage
     assert done.returncode == 1
     (message,) = [text for text in done.stderr.splitlines() if text and "%" not in text]
     assert line in message
+
+
+def test_a_training_that_diverges_is_one_line_that_says_what_to_do_and_leaves_the_outputs(subset: WorkingCopy) -> None:
+    before = outputs(subset)
+    params = yaml.safe_load((subset.path / "params.yaml").read_text())
+    wild = {"deep_hidden": [300] * 10, "epochs": 2, "learning_rate": 1}
+    subset.edit_params(train_prices=params["train_prices"] | wild)
+    done = subset.run("python -m stages.train_prices", check=False)
+    assert done.returncode == 1
+    (message,) = [text for text in done.stderr.splitlines() if text and "%" not in text]
+    assert message == (
+        "train_prices: DeepNeuralNet, seed 0: loss or weights are not finite after epoch 1, at learning rate 1.0; "
+        "lower train_prices.learning_rate in params.yaml"
+    )
+    assert outputs(subset) == before
+    under_dvc = subset.run("dvc repro train_prices", check=False)
+    assert under_dvc.returncode != 0
+    assert message in under_dvc.stderr.splitlines()
+    assert "Traceback" not in under_dvc.stderr
+    assert not list((subset.path / "models").glob(".*.*"))
+    subset.run("git checkout params.yaml && dvc repro train_prices")
+    assert outputs(subset) == before
+
+
+def test_prices_beyond_any_number_are_one_line_that_says_what_to_do(subset: WorkingCopy) -> None:
+    """A training at a learning rate that is too high can end with large numbers that are still finite."""
+    params = yaml.safe_load((subset.path / "params.yaml").read_text())
+    subset.edit_params(train_prices=params["train_prices"] | {"epochs": 1, "learning_rate": 1})
+    subset.run("python -m stages.train_prices")
+    done = subset.run("python -m stages.evaluate_prices", check=False)
+    assert done.returncode == 1
+    (message,) = done.stderr.splitlines()
+    assert re.fullmatch(r"models/prices/.*: tells prices beyond any number; try a smaller \S+learning_rate", message)
 
 
 def ctrl_c(stage: psutil.Process) -> None:
