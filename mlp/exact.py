@@ -38,7 +38,8 @@ class Value:
     def __init__(self, data: Array, wanted: bool = True, divisor: float | None = None) -> None:
         """`wanted` is the gradient, but of an input. With a `divisor` the numbers are `data` divided by it.
 
-        Such data are on a grid, of as few bits as bytes less their mean need: PIXEL_BITS.
+        Such data are bytes less a multiple of 1/64: on a grid of 14 bits as they are, and `product_bits` gives no
+        fewer for sizes below 2^25.
         """
         self.data, self.wanted, self.divisor = data, wanted, divisor
         self.grad: Array | None = None
@@ -228,9 +229,6 @@ def mean(arrays: Any, numbers: Array) -> Array:
     """Of [..., examples], each network's own."""
     size = numbers.shape[-1]
     return arrays.sum(arrays.grid(numbers, sum_bits(size)), axis=-1) / size + 0.0  # which makes a zero positive
-
-
-PIXEL_BITS = 14  # of a byte less a multiple of 1/64; `product_bits` gives no fewer for sizes below 2^25
 
 
 # functions of numbers

@@ -93,7 +93,7 @@ class BinaryShallowNeuralNet(nn.Module):
         )
 
 
-# every class whose networks the pipeline trains, stores and reads; what can be trained says docs/reproducibility.md
+# every class that the pipeline trains, stores and loads; docs/reproducibility.md lists the layers it may have
 NETWORKS: dict[str, type[nn.Module]] = {
     each.__name__: each for each in (ShallowNeuralNet, DeepNeuralNet, BinaryShallowNeuralNet)
 }

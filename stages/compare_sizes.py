@@ -54,9 +54,10 @@ def _train(hidden: list[int], settings: Settings, seeds: list[int]) -> list[tupl
     from mlp import datasets  # torch takes two seconds, and only workers need it
     from mlp.evaluation import correct, parameter_count, predict, training_multiply_adds
 
-    networks, curves = train_networks(deep_network(hidden), settings, seeds)
+    training = datasets.load(Path("data/processed/train.safetensors"))
+    networks, curves = train_networks(training, deep_network(hidden), settings, seeds)
     test = datasets.load(Path("data/processed/test.safetensors"))
-    images = len(datasets.load(Path("data/processed/train.safetensors")).labels) * settings.epochs
+    images = len(training.labels) * settings.epochs
     results = []
     for network, curve, seed in zip(networks, curves, seeds, strict=True):
         hits = correct(predict(network, test.examples()), test.labels).numpy()

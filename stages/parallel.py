@@ -41,8 +41,9 @@ def run_jobs(
             bar.update(counter.value - bar.n)
             running = bool(waiting) and not any(future.exception() for future in done)
         try:
-            for future in done:
-                future.result()
+            for future in futures:  # in their order, so that of several failures the first is reported
+                if future in done:
+                    future.result()
             return [result for future in futures for result in future.result()]
         except BrokenProcessPool as error:
             raise InputError(

@@ -78,7 +78,8 @@ def main(params: Params) -> None:
 def answer(evaluation: dict[str, Any], dataset: str, images: int) -> str:
     """What `evaluate` found, in one sentence."""
     comparison = evaluation["comparison"]
-    low, difference, high = (f"{100 * comparison[key]:+.2f}" for key in ("low", "difference", "high"))
+    points = (round(100 * comparison[key], 2) + 0.0 for key in ("low", "difference", "high"))  # 0.0 makes -0.0 positive
+    low, difference, high = (f"{each:+.2f}" for each in points)
     found = {
         "shallow is better": "the shallow network is better than the deep one",
         "deep is better": "the deep network is better than the shallow one",

@@ -12,6 +12,8 @@ from stages.parallel import engine, epoch_done, run_jobs, seeds_of_jobs
 if TYPE_CHECKING:
     from torch import nn
 
+    from mlp.datasets import LabelledImages
+
 
 def train_seeds(name: str, params: Params) -> None:
     """Trains a network for each seed into models/<name>, with its learning curves in plots/curves/<name>.csv."""
@@ -30,8 +32,8 @@ def _train(
 ) -> list[list[Epoch]]:
     from mlp import artifacts, datasets  # torch takes two seconds, and only workers need it
 
-    networks, curves = train_networks(architecture, settings, seeds)
     training = datasets.load(Path("data/processed/train.safetensors"))
+    networks, curves = train_networks(training, architecture, settings, seeds)
     normalisation = artifacts.Normalisation(mean=training.mean.item(), std=training.std.item())
     for network, seed in zip(networks, seeds, strict=True):
         output = folder / f"seed-{seed}.safetensors"
@@ -40,16 +42,15 @@ def _train(
 
 
 def train_networks(
-    architecture: Architecture, settings: Settings, seeds: list[int]
+    training: "LabelledImages", architecture: Architecture, settings: Settings, seeds: list[int]
 ) -> "tuple[list[nn.Module], list[list[Epoch]]]":
-    """Trains on the training images, as a job of `run_jobs`, and gives the networks' learning curves too."""
+    """Trains with the validation images beside, as a job of `run_jobs`, and gives the networks' learning curves too."""
     from functools import partial
 
     from mlp import datasets
     from mlp.models import build
     from mlp.training import train
 
-    training = datasets.load(Path("data/processed/train.safetensors"))
     validation = datasets.load(Path("data/processed/validation.safetensors"))
     make_network = partial(build, architecture)
     return train(make_network, training, validation, settings, seeds, engine(), lambda: epoch_done(len(seeds)))
