@@ -42,7 +42,7 @@ from stages.networks import NETWORKS
 Samples = Dataset[tuple[Tensor, int]]
 
 EPOCHS = 5  # how often each way trains one
-WAITS = 1  # how often each way trains all seeds, which takes minutes
+WAITS = 5  # how often each way trains all seeds
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",

@@ -31,7 +31,7 @@ CAPABILITIES = ["DEFAULT", "AVX2", "AVX512"]  # instructions that torch knows fo
 # the kernels of NumPy's OpenBLAS, and what they need; AMD's Zen has those of Haswell
 CORES = {"Nehalem": "DEFAULT", "Sandybridge": "AVX2", "Haswell": "AVX2", "SkylakeX": "AVX512"}
 PROCESSORS = ["Nehalem", "Haswell", "EPYC"]  # Intel's of 2008 without AVX and of 2013 with AVX2, AMD's of 2017
-MANY, FEW = 256, 128  # images and houses, of which an emulator gets few
+MANY, FEW = 256, 80  # images and houses, of which an emulator gets few
 
 
 class Circumstance(NamedTuple):
