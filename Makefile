@@ -1,59 +1,87 @@
-# Commands run in the folder's own environment, made from requirements.lock on first use.
+# Commands run in the folder's own environment, made from the lock files on first use.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
-.PHONY: repro test test-remotes report compare verify bench seeds readme lock
+# what is installed carries the hash of its lock file in its name: a checkout back and forth installs nothing
+RUN := .venv/run-$(shell git hash-object requirements.lock)
+DEV := .venv/dev-$(shell git hash-object requirements-dev.lock)
+REMOTES := .venv/remotes-$(shell git hash-object requirements-remotes.lock)
+BENCH := .venv/bench-$(shell git hash-object requirements-bench.lock)
 
-repro: .venv/installed
+.PHONY: help environment repro report compare check test test-remotes coverage verify bench seeds documents deps lock
+
+help: ## this list
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+environment: $(RUN) ## makes .venv with all that the pipeline runs on
+
+repro: $(RUN) ## runs what changed
 	dvc repro
 
-report: .venv/installed
+report: $(RUN) ## writes report.html
 	dvc repro report
 	@echo report.html
 
 A ?= main
 B ?= HEAD
-compare: .venv/installed
-	@python -m stages.compare $(A) $(B)
+compare: $(RUN) ## compares the metrics of commits A and B, and tests each difference
+	@python -m tools.compare_commits $(A) $(B)
 
-test: .venv/installed
+check: $(DEV) ## style, types and the fast tests, in less than a minute
+	ruff check .
+	ruff format --check .
+	mypy
+	pytest -m "not slow"
+
+test: $(DEV) ## style, types and all tests but those of remotes
 	ruff check .
 	ruff format --check .
 	mypy
 	pytest
 
-test-remotes: .venv/installed-remotes
+test-remotes: $(REMOTES) ## shares the cache through a folder, an SSH server and an S3 server, each of them real
 	pytest tests/remotes
 
-verify: .venv/installed # and with further Pythons, as in: make verify PYTHONS="ssh arm-machine python3, /opt/other/python"
-	dvc repro
-	python -m verify
+coverage: $(DEV) ## all tests, and which lines they did not run
+	pytest --cov=mlp --cov=pipeline --cov=stages --cov=tools --cov-report=term-missing:skip-covered
 
-bench: .venv/installed-bench
+verify: $(RUN) ## rebuilds the last commit in many ways and compares every byte; PYTHONS="ssh arm python3, /opt/python" adds more
+	dvc repro
+	python -m tools.verify
+
+bench: $(BENCH) ## times training beside the usual loop, scikit-learn, JAX and the bare matrix products
 	python -m benchmarks.training
 
-seeds: .venv/installed
+seeds: $(DEV) ## measures how small a difference the comparison can detect with how many seeds
 	python -m benchmarks.seeds
 
-readme: .venv/installed
-	python -m docs.readme
+documents: $(DEV) ## writes results and measurements into the documents
+	python -m tools.documents
 
-lock: .venv/installed
+deps: $(DEV) ## writes into dvc.yaml which modules each stage imports
+	python -m tools.dependencies
+
+lock: $(DEV) ## writes the lock files from the pins in requirements*.txt
 	$(LOCK) requirements.txt --output-file requirements.lock
-	$(LOCK) requirements-remotes.txt --constraint requirements.lock --output-file requirements-remotes.lock
-	$(LOCK) requirements-bench.txt --constraint requirements.lock --output-file requirements-bench.lock
+	$(LOCK) requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) requirements-remotes.txt --constraint requirements-dev.lock --output-file requirements-remotes.lock
+	$(LOCK) requirements-bench.txt --constraint requirements-dev.lock --output-file requirements-bench.lock
 
-.venv/installed: requirements.lock
+$(RUN):
 	@$(PYTHON) -c 'import sys; v = sys.version_info; v >= (3, 11) or sys.exit(f"$(PYTHON) is Python {v.major}.{v.minor}; needed: 3.11 or newer, as in: make repro PYTHON=python3.12")'
 	$(PYTHON) -m venv --clear .venv
 	.venv/bin/python -m pip install --require-hashes -r requirements.lock
 	touch $@
 
-.venv/installed-remotes: .venv/installed requirements-remotes.lock
+$(DEV): $(RUN)
+	.venv/bin/python -m pip install --require-hashes -r requirements-dev.lock
+	touch $@
+
+$(REMOTES): $(DEV)
 	.venv/bin/python -m pip install --require-hashes -r requirements-remotes.lock
 	touch $@
 
-.venv/installed-bench: .venv/installed requirements-bench.lock
+$(BENCH): $(DEV)
 	.venv/bin/python -m pip install --require-hashes -r requirements-bench.lock
 	touch $@

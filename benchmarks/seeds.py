@@ -15,14 +15,17 @@ import torch
 from scipy import optimize, stats
 from tqdm import tqdm
 
-from mlp import artifacts, datasets
+from mlp import checkpoints, images
+from mlp.classification import train
 from mlp.comparison import NO_DIFFERENCE, Correct, compare
-from mlp.evaluation import correct, predict
+from mlp.evaluation import correct
 from mlp.models import build
-from mlp.params import Params
-from mlp.training import train
-from stages import run, write_csv
-from stages.networks import NETWORKS
+from mlp.prediction import predict
+from pipeline.datasets import description
+from pipeline.networks import NETWORKS
+from pipeline.params.complete import Params
+from pipeline.stage import run
+from pipeline.tables import write_csv
 
 SEEDS = [5, 6, 8, 10, 15]
 GAPS = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]  # of mean accuracy
@@ -88,11 +91,11 @@ def shown(errors: Errors, seeds: int, images: int, job: tuple[float, int]) -> bo
 
 def main(params: Params) -> None:
     torch.set_num_threads(1)
-    test = datasets.load(Path("data/processed/test.safetensors"))
+    test = images.load(Path("data/processed/test.safetensors"))
     kinds = [
         np.array(
             [
-                correct(predict(artifacts.load(path, params.dataset), test.examples()), test.labels).numpy()
+                correct(predict(checkpoints.load(path, params.dataset), test.examples()), test.labels).numpy()
                 for path in sorted(Path("models", name).iterdir())
             ]
         )
@@ -118,15 +121,13 @@ def main(params: Params) -> None:
 
 def seconds_of_a_seed(params: Params) -> float:
     """Of training one network of each kind, on one core."""
-    training, validation = (
-        datasets.load(Path(f"data/processed/{part}.safetensors")) for part in ("train", "validation")
-    )
+    training, validation = (images.load(Path(f"data/processed/{part}.safetensors")) for part in ("train", "validation"))
     start = time.perf_counter()
     for network in NETWORKS.values():
-        architecture, settings = network(params)
+        architecture, settings = network(params, description())
         train(partial(build, architecture), training, validation, settings, [0])
     return time.perf_counter() - start
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

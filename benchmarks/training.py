@@ -28,16 +28,19 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
-from mlp.datasets import LabelledImages, load
+from mlp.classification import train
 from mlp.errors import InputError
-from mlp.evaluation import accuracy, predict
+from mlp.evaluation import accuracy
+from mlp.images import LabelledImages, load
 from mlp.models import build
-from mlp.params import Params
+from mlp.prediction import predict
 from mlp.spec import Architecture, Settings
-from mlp.training import train
-from stages import run, whole, write_csv
-from stages.lecture import table
-from stages.networks import NETWORKS
+from pipeline.datasets import description
+from pipeline.files import atomic_output
+from pipeline.networks import NETWORKS
+from pipeline.params.complete import Params
+from pipeline.stage import run
+from pipeline.tables import markdown_table, write_csv
 
 Samples = Dataset[tuple[Tensor, int]]
 
@@ -121,7 +124,7 @@ def main(params: Params) -> None:
     cells = [(*row[:-1], *row.timing, machine(), versions()) for row in rows]
     write_csv(Path("benchmarks/training.csv"), header, cells)
     text = page(pd.read_csv("benchmarks/training.csv"))
-    with whole(Path("benchmarks/results.md")) as path:
+    with atomic_output(Path("benchmarks/results.md")) as path:
         path.write_text(text)
     print(text, end="")
 
@@ -146,7 +149,7 @@ def measure_epochs(params: Params) -> list[Row]:
 
 
 def time_epoch(way: str, name: str, params: Params) -> Timing:
-    architecture, settings = NETWORKS[name](params)
+    architecture, settings = NETWORKS[name](params, description())
     training = load(PROCESSED / "train.safetensors")
     case = Case(architecture, settings._replace(epochs=1), training, params.dataset, Path("data/raw", params.dataset))
     return epoch_ways()[way](case)
@@ -300,7 +303,7 @@ def measure_waits(params: Params) -> list[Row]:
 
 def time_wait(way: str, name: str, params: Params) -> Timing:
     """Runs the stage, or JAX's counterpart, in a folder of its own."""
-    architecture, _ = NETWORKS[name](params)
+    architecture, _ = NETWORKS[name](params, description())
     network = build(architecture)
     arguments = [f"stages.train_{name}"]
     if way != OURS:
@@ -350,7 +353,7 @@ def medians(rows: pd.DataFrame, forms: dict[str, str]) -> str:
         ]
         for index, each in zip(found.index, found.to_numpy(), strict=True)
     ]
-    return table(["network", "way", *(HEADERS[column] for column in forms)], cells)
+    return markdown_table(["network", "way", *(HEADERS[column] for column in forms)], cells)
 
 
 def machine() -> str:
@@ -368,4 +371,4 @@ def versions() -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

@@ -21,9 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from mlp.params import load
 from mlp.spec import Architecture, Settings
-from stages.networks import NETWORKS
+from pipeline.datasets import description
+from pipeline.networks import NETWORKS
+from pipeline.params import load
+from pipeline.params.complete import Params
 
 jax.config.update("jax_enable_x64", True)  # else float64 means float32
 
@@ -103,8 +105,8 @@ def time_epoch(
 
 
 def main(name: str, dtype: str, names: Sequence[str]) -> None:
-    params = load(Path("params.yaml"))
-    architecture, settings = NETWORKS[name](params)
+    params = load(Params)
+    architecture, settings = NETWORKS[name](params, description())
     x, labels = images("train", dtype)
     validation = images("validation", dtype)
     run: Callable[..., tuple[State, Array]] = jax.jit(partial(epoch, settings))

@@ -18,11 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mlp.datasets import Examples
 from mlp.errors import InputError
 from mlp.exact import exp, log
+from mlp.examples import Examples
+from mlp.house_features import FEATURES
 from mlp.on_numpy import OnNumpy
-from mlp.spec import FEATURES
 
 PRICE = "SalePrice"
 LARGE = 4000  # square feet of living area above which De Cock (2011) advises to leave a house out

@@ -2,8 +2,12 @@
 
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy
+
+from mlp.exact import binary_cross_entropies, mean
+from mlp.on_numpy import OnNumpy
 
 
 def l1_norm(network: nn.Module) -> Any:
@@ -17,6 +21,13 @@ def penalised_loss(network: nn.Module, x: Any, labels: Any, l1_penalty: float) -
     `labels` are 0 or 1, float64 [b].
     """
     return binary_cross_entropy(network(x), labels) + l1_penalty * l1_norm(network)
+
+
+@np.errstate(invalid="ignore")  # in the logarithm of 0
+def mean_binary_cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
+    """In nats."""
+    arrays = OnNumpy()
+    return float(mean(arrays, binary_cross_entropies(arrays, probabilities.numpy(), labels.numpy())))
 
 
 def binary_accuracy(probabilities: Tensor, labels: Tensor) -> float:

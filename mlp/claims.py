@@ -16,8 +16,8 @@ class Interval(NamedTuple):
     high: float
 
 
-def one_more_run(values: Sequence[float], at_once: int = 1) -> Interval:
-    """Where one more run falls with a probability of 95 %: mean ± t s sqrt(1 + 1/n), of normally distributed runs.
+def prediction_interval(values: Sequence[float], at_once: int = 1) -> Interval:
+    """The 95 % prediction interval of one more run: mean ± t s sqrt(1 + 1/n), of normally distributed runs.
 
     Where a run has several numbers that are judged `at_once`, the range is so wide that all fall into theirs with
     that probability (Bonferroni).
@@ -42,7 +42,7 @@ def verdict_on_number(claimed: float, values: Sequence[float], at_once: int = 1)
     """Whether the number of a single run could be one of ours. With one seed of ours it cannot be told."""
     if len(values) < 2:
         return OPEN
-    low, high = one_more_run(values, at_once)
+    low, high = prediction_interval(values, at_once)
     return HELD if low <= claimed <= high else FAILED
 
 

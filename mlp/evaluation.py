@@ -1,30 +1,13 @@
-"""What a trained network knows: its logits and probabilities, and the metrics made from them."""
+"""Metrics of classification, from the logits of a trained network."""
 
 import math
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mlp.datasets import Examples
-from mlp.exact import Exact, binary_cross_entropies, cross_entropies, mean, softmax
+from mlp.exact import cross_entropies, mean, softmax
 from mlp.on_numpy import OnNumpy
-
-CHUNK = 500  # examples at a time
-
-
-def predict(network: nn.Module, examples: Examples) -> Tensor:
-    """What a network says of all examples in the stored order, float64 [n, ...], in exact arithmetic.
-
-    Leaves the network in eval mode.
-    """
-    network.eval()
-    inputs, results = examples.inputs.numpy(), []
-    with np.errstate(all="ignore"), Exact([network]) as run:
-        for rows in np.split(inputs, range(CHUNK, len(inputs), CHUNK)):
-            results.append(network(run.input(rows, examples)).data)
-    return torch.from_numpy(np.concatenate(results))
 
 
 def probabilities(logits: Tensor) -> Tensor:
@@ -37,13 +20,6 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
     arrays = OnNumpy()
     _, shifted, totals = softmax(arrays, logits.numpy())
     return float(mean(arrays, cross_entropies(arrays, totals, arrays.pick(shifted, labels.numpy()))))
-
-
-@np.errstate(invalid="ignore")  # in the logarithm of 0
-def mean_binary_cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
-    """In nats."""
-    arrays = OnNumpy()
-    return float(mean(arrays, binary_cross_entropies(arrays, probabilities.numpy(), labels.numpy())))
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode, resolve_name
 
-from mlp.datasets import Examples
 from mlp.errors import InputError
+from mlp.examples import Examples
 from mlp.on_numpy import OnNumpy
 from mlp.tables import FIRST, LEAST, LOG_2, MOST, PARTS, STEPS
 
@@ -82,6 +82,24 @@ class Value:
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Any:
         """A batch has its examples in rows already."""
         return self if (start_dim, end_dim) == (1, -1) else torch.flatten(self, start_dim, end_dim)  # type: ignore[arg-type]
+
+    def view(self, *shape: int) -> "Value":
+        """A batch has its examples in rows already."""
+        rows, columns = self.shape
+        if shape not in ((rows, columns), (rows, -1), (-1, columns)):
+            raise TypeError(f"'Value' of {rows} rows and {columns} columns viewed as {shape}")
+        return self
+
+    reshape = view
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Examples and columns."""
+        rows, columns = self.data.shape[-2:]
+        return rows, columns
+
+    def size(self, dim: int) -> int:
+        return self.shape[dim]
 
     def type_as(self, _: Tensor) -> "Value":
         """Numbers here have the precision that they need."""
@@ -472,8 +490,10 @@ DEFAULTS: dict[str, Any] = {  # of torch's options, which change nothing
 # training and prediction
 
 
-def adam(run: Exact, learning_rate: float, betas: tuple[float, float]) -> Callable[[Value], None]:
+def adam(run: Exact, learning_rate: float, betas: tuple[float, float]) -> tuple[Callable[[Value], None], Array]:
     """A function that takes a loss and moves the parameters one step of Adam (Kingma and Ba, 2015), in float32.
+
+    Gives the second moments too: where one overflows, its parameter never moves again.
 
     The moments lack their factors of 1 - beta, which the step and epsilon have instead.
     """
@@ -498,4 +518,4 @@ def adam(run: Exact, learning_rate: float, betas: tuple[float, float]) -> Callab
         move *= rate
         run.flat -= move
 
-    return step
+    return step, second

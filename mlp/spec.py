@@ -1,45 +1,9 @@
-"""What determines a trained network and what its inputs and outputs mean, as plain data.
+"""What determines a trained network, as plain data.
 
 A process that only hands out work needs no more of mlp than this, and need not import torch.
 """
 
 from typing import Any, NamedTuple
-
-PIXELS = 28 * 28
-CLASSES = 10
-CLASS_NAMES = {
-    "mnist": ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"],
-    "fashion_mnist": [
-        "T-Shirt",
-        "Trouser",
-        "Pullover",
-        "Dress",
-        "Coat",
-        "Sandal",
-        "Shirt",
-        "Sneaker",
-        "Bag",
-        "Ankle Boot",
-    ],
-}
-FEATURES = [  # of a house
-    "Lot Area",
-    "Overall Qual",
-    "Overall Cond",
-    "Year Built",
-    "Year Remod/Add",
-    "Total Bsmt SF",
-    "1st Flr SF",
-    "2nd Flr SF",
-    "Gr Liv Area",
-    "Full Bath",
-    "Half Bath",
-    "Bedroom AbvGr",
-    "Kitchen AbvGr",
-    "TotRms AbvGrd",
-    "Garage Area",
-    "Yr Sold",
-]
 
 
 class Architecture(NamedTuple):

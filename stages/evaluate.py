@@ -1,13 +1,14 @@
-"""Measures all trained networks on the test images, and says which kind is better and whether to believe it."""
+"""Measures all trained networks on the test images, and compares both kinds."""
 
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from mlp import artifacts, datasets
+from mlp import checkpoints, images
 from mlp.comparison import compare
 from mlp.evaluation import (
     accuracy,
@@ -16,41 +17,59 @@ from mlp.evaluation import (
     expected_calibration_error,
     mean_cross_entropy,
     parameter_count,
-    predict,
     probabilities,
     reliability,
     training_multiply_adds,
 )
-from mlp.params import Params
-from mlp.spec import CLASS_NAMES
-from stages import run, summary, write_csv, write_json
-from stages.networks import NETWORKS
+from mlp.prediction import predict
+from pipeline.datasets import description
+from pipeline.files import write_json
+from pipeline.networks import NETWORKS
+from pipeline.params import DatasetName, Schema, Seeds
+from pipeline.stage import run
+from pipeline.tables import summary, write_csv
 
 MISTAKES = 16
 
 
+class Params(Schema):
+    dataset: DatasetName
+    seeds: Seeds
+
+
+class Scores(NamedTuple):
+    """Of one network on the test images."""
+
+    network: str
+    parameters: int
+    multiply_adds: int
+    seed: int
+    accuracy: float
+    loss: float
+    calibration_error: float
+
+
 def main(params: Params) -> None:
     torch.set_num_threads(1)
-    test = datasets.load(Path("data/processed/test.safetensors"))
-    training_images = len(datasets.load(Path("data/processed/train.safetensors")).labels)
-    classes = CLASS_NAMES[params.dataset]
+    test = images.load(Path("data/processed/test.safetensors"))
+    training_images = len(images.load(Path("data/processed/train.safetensors")).labels)
+    classes = description().classes
     logits: dict[str, list[Tensor]] = {name: [] for name in NETWORKS}  # of each seed
     rows = []
     for name in NETWORKS:
         for seed in params.seeds:
             path = Path("models", name, f"seed-{seed}.safetensors")
-            network = artifacts.load(path, params.dataset)
+            network = checkpoints.load(path, params.dataset)
             multiply_adds = training_multiply_adds(
-                network, training_images * artifacts.read_origin(path).settings["epochs"]
+                network, training_images * checkpoints.read_origin(path).settings["epochs"]
             )
             found = predict(network, test.examples())
             loss = mean_cross_entropy(found, test.labels)
             calibration_error = expected_calibration_error(reliability(found, test.labels))
             score = accuracy(found, test.labels)
-            rows.append((name, parameter_count(network), multiply_adds, seed, score, loss, calibration_error))
+            rows.append(Scores(name, parameter_count(network), multiply_adds, seed, score, loss, calibration_error))
             logits[name].append(found)
-    header = ["network", "parameters", "multiply_adds", "seed", "accuracy", "loss", "calibration_error"]
-    write_csv(Path("metrics/networks.csv"), header, rows)
+    write_csv(Path("metrics/networks.csv"), Scores._fields, rows)
 
     labels = test.labels.repeat(len(params.seeds))  # of all seeds together
     shares = [
@@ -63,24 +82,24 @@ def main(params: Params) -> None:
     bins = [(name, *each) for name in NETWORKS for each in reliability(torch.cat(logits[name]), labels)]
     write_csv(Path("plots/reliability.csv"), ["network", "images", "confidence", "accuracy"], bins)
     mistakes = [
-        (name, image, classes[actual], classes[predicted], *chances)
+        (name, image, classes[actual], classes[predicted], *of_both)
         for name in NETWORKS
-        for image, actual, predicted, *chances in _mistakes(logits[name][0], test.labels)
+        for image, actual, predicted, *of_both in _mistakes(logits[name][0], test.labels)
     ]
     header = ["network", "image", "actual", "predicted", "probability_of_actual", "probability_of_predicted"]
     write_csv(Path("plots/mistakes.csv"), header, mistakes)
 
     metrics: dict[str, object] = {
         name: {
-            "accuracy": summary([row[4] for row in rows if row[0] == name]),
-            "calibration_error": summary([row[6] for row in rows if row[0] == name]),
+            "accuracy": summary([each.accuracy for each in rows if each.network == name]),
+            "calibration_error": summary([each.calibration_error for each in rows if each.network == name]),
         }
         for name in NETWORKS
     }
-    hits = {
+    correct_by = {
         name: torch.stack([correct(each, test.labels) for each in logits[name]]).numpy() for name in ("shallow", "deep")
     }
-    comparison = compare(hits["shallow"], hits["deep"], ("shallow", "deep"))._asdict()
+    comparison = compare(correct_by["shallow"], correct_by["deep"], ("shallow", "deep"))._asdict()
     metrics["comparison"] = {
         key: round(value, 6) if isinstance(value, float) else value for key, value in comparison.items()
     }
@@ -89,14 +108,14 @@ def main(params: Params) -> None:
 
 
 def _mistakes(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, int, int, float, float]]:
-    """The images about which a network is surest and wrong: place, actual and predicted class, their probabilities."""
-    chances = probabilities(logits)
-    confidences, predicted = chances.max(dim=1)
+    """The most confident errors: index of the image, actual and predicted class, their probabilities."""
+    of_classes = probabilities(logits)
+    confidences, predicted = of_classes.max(dim=1)
     wrong = (predicted != labels).nonzero().flatten()
     for image in wrong[confidences[wrong].argsort(descending=True, stable=True)][:MISTAKES].tolist():
         actual, guess = int(labels[image]), int(predicted[image])
-        yield image, actual, guess, chances[image, actual].item(), chances[image, guess].item()
+        yield image, actual, guess, of_classes[image, actual].item(), of_classes[image, guess].item()
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

@@ -13,12 +13,20 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score, root_mean_squared_error, root_mean_squared_log_error
 from torch import Tensor
 
-from mlp import ames, artifacts
+from mlp import ames, checkpoints
 from mlp.ames import Houses, logarithms
 from mlp.errors import InputError
-from mlp.evaluation import predict
-from mlp.params import Params
-from stages import run, write_csv, write_json
+from mlp.prediction import predict
+from pipeline.files import write_json
+from pipeline.params import Schema, Seeds
+from pipeline.params.evaluate_prices import EvaluatePrices
+from pipeline.stage import run
+from pipeline.tables import write_csv
+
+
+class Params(Schema):
+    seeds: Seeds
+    evaluate_prices: EvaluatePrices
 
 
 def main(params: Params) -> None:
@@ -26,31 +34,31 @@ def main(params: Params) -> None:
     scores, predictions = [], []
     for houses in ("all", "without_large"):
         training, validation, test = (
-            ames.load(Path("data/prices", houses, f"{part}.safetensors")) for part in ("train", "validation", "test")
+            ames.load(Path("data/prices", houses, f"{split}.safetensors")) for split in ("train", "validation", "test")
         )
         ridge = _ridge(training, validation, params.evaluate_prices.ridge_penalties)
-        for part, data in (("validation", validation), ("test", test)):
+        for split, data in (("validation", validation), ("test", test)):
             baselines = [
                 ("median", "", torch.full_like(data.prices, training.median_price())),
                 ("ridge", "", data.dollars(torch.from_numpy(ridge.predict(data.inputs().numpy())))),
             ]
             for model, seed, predicted in [*baselines, *_networks(Path("models/prices", houses), data)]:
-                scores.append((houses, model, seed, part, *_scores(data.prices, predicted)))
-                if (houses, part) == ("all", "test") and seed in ("", str(params.seeds[0])):
+                scores.append((houses, model, seed, split, *_scores(data.prices, predicted)))
+                if (houses, split) == ("all", "test") and seed in ("", str(params.seeds[0])):
                     pairs = zip(data.prices.tolist(), predicted.tolist(), strict=True)
                     predictions += [(model, round(price), round(guess)) for price, guess in pairs]
     write_csv(Path("plots/predictions.csv"), ["model", "price", "predicted_price"], predictions)
-    write_csv(Path("metrics/prices.csv"), ["houses", "model", "seed", "part", "rmse", "rmsle", "r2"], scores)
+    write_csv(Path("metrics/prices.csv"), ["houses", "model", "seed", "split", "rmse", "rmsle", "r2"], scores)
     rmsle: dict[str, list[float]] = {}
-    for houses, model, _, part, _, error, _ in scores:
-        if (houses, part) == ("without_large", "test"):
+    for houses, model, _, split, _, error, _ in scores:
+        if (houses, split) == ("without_large", "test"):
             rmsle.setdefault(model, []).append(error)
     metrics = {model: {"rmsle": round(statistics.mean(errors), 4)} for model, errors in rmsle.items()}
     write_json(Path("metrics/prices.json"), metrics)
 
 
 def _ridge(training: Houses, validation: Houses, penalties: list[float]) -> Ridge:
-    """Ridge regression of the logarithm of the price, with the penalty that does best on the validation part."""
+    """Ridge regression of the logarithm of the price, with the penalty that does best on the validation split."""
     ridges = [Ridge(alpha=penalty).fit(training.inputs(), training.targets()) for penalty in penalties]
     return max(ridges, key=lambda ridge: ridge.score(validation.inputs(), validation.targets()))
 
@@ -59,10 +67,12 @@ def _networks(folder: Path, data: Houses) -> Iterator[tuple[str, str, Tensor]]:
     """Kind, seed and predicted prices of each trained network."""
     for kind in ("shallow", "deep"):
         for path in sorted((folder / kind).iterdir()):
-            network = artifacts.load(path, f"ames/{folder.name}")
+            network = checkpoints.load(path, f"ames/{folder.name}")
             prices = data.dollars(predict(network, data.examples()).squeeze(1))
             if not ((prices > 0) & prices.isfinite()).all():
-                raise InputError(f"{path}: tells prices beyond any number; try a smaller train_prices.learning_rate")
+                raise InputError(
+                    f"{path}: predicts prices that are not finite; try a smaller train_prices.learning_rate"
+                )
             yield kind, path.stem.removeprefix("seed-"), prices
 
 
@@ -76,4 +86,4 @@ def _scores(prices: Tensor, predicted: Tensor) -> tuple[float, float, float]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

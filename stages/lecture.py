@@ -3,59 +3,47 @@
 import json
 import math
 import statistics
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from mlp.by_hand import softmax
-from mlp.claims import FAILED, HELD, OPEN, one_more_run, verdict_on_number, verdict_on_order
-from mlp.params import Params
-from stages import run, whole
-from stages.charts import LOOK, Chart, svg
+from mlp.claims import FAILED, HELD, OPEN, prediction_interval, verdict_on_number, verdict_on_order
+from mlp.formulas import softmax
+from pipeline.charts import LOOK, Chart, svg
+from pipeline.datasets import description
+from pipeline.files import write_text
+from pipeline.params import DatasetName, HiddenLayers, Schema, Training
+from pipeline.params.compare_learning_rates import CompareLearningRates
+from pipeline.params.compare_sizes import CompareSizes
+from pipeline.params.train_shallow import TrainShallow
+from pipeline.stage import run
+from pipeline.tables import markdown_table, mean_and_std
+from pipeline.templates import render
 
 SHALLOW_ALONE, SHALLOW, DEEP = 0.9712, 0.9649, 0.9367  # the lecture's test accuracies
 # and its losses of single batches in the deep network's first epoch, by step
 CURVE = {25: 2.2469, 50: 2.1274, 75: 1.9379, 100: 1.8415, 125: 1.6548, 150: 1.466, 175: 1.2895, 200: 1.1478, 225: 0.991}
 LOGITS = np.array([-1, 4, 10, 5, 7, 1, 4, -2, -1, 2]) / 20
+# the settings with which its claims are judged here
+SETTINGS = {
+    "shallow": "64 hidden units, 5 epochs, batch size 64, learning rate 0.001",
+    "deep": "[80, 40, 20] hidden units, 10 epochs, batch size 256, learning rate 0.001",
+}
+RATES_SETTINGS = ([80, 40, 20], 10, 256)  # hidden units, epochs and batch size
+NOT_ASKED = "not asked"
 SOFTMAX = "0.08089815 0.10387528 0.14021696 0.10920108 0.12068586 0.08940628 0.10387528 0.0769527 0.08089815 0.09399024"
 
-PAGE = """# The lecture's claims, measured
 
-`dvc repro` writes this page from what it measured on {dataset}, so that it cannot go stale: mean ± standard deviation
-over seeds. A number of the lecture comes from one run. It held where 95 % of single runs of ours fall around it, after
-the t distribution. An order of networks held where [their comparison](comparison.md) shows it, did not hold where that
-shows the other order, and cannot be told apart otherwise. Accuracies of the same networks on training and test images
-are told apart where the 95 % confidence interval of the mean difference leaves out 0.
-
-{claims}
-
-The shallow network: {shallow}. The deep network: {deep}.
-
-## The deep network's first epoch
-
-![The loss of every 25th step: the lecture's and ours](lecture.svg)
-
-{overfitting}
-
-## Sizes
-
-{sizes}
-
-Deep networks, {size_settings}.
-
-## Where the lecture's systems are
-
-| in the lecture | here |
-|---|---|
-| `ShallowNeuralNet`, `DeepNeuralNet`, `DenseReLU`, `DenseNoReLU` | [mlp/models.py](../mlp/models.py) |
-| MNIST and FashionMNIST | [mlp/datasets.py](../mlp/datasets.py) |
-| `AmesHousingDataset` | [mlp/ames.py](../mlp/ames.py) |
-| `ShallowNeuralNet_PT`, named `BinaryShallowNeuralNet` | [mlp/models.py](../mlp/models.py) |
-| softmax and cross-entropy by hand | [mlp/by_hand.py](../mlp/by_hand.py) |
-"""
+class Params(Schema):
+    dataset: DatasetName
+    hidden: HiddenLayers
+    train_shallow: TrainShallow
+    train_deep: Training
+    compare_sizes: CompareSizes
+    compare_learning_rates: CompareLearningRates
 
 
 class Claim(NamedTuple):
@@ -75,49 +63,67 @@ def main(params: Params) -> None:
     overfitting, what_follows = about_overfitting(curves, rates)
     agrees = verdict_on_number(SHALLOW_ALONE, shallow) == HELD
     other_settings = f"; {SHALLOW_ALONE} lies in it, so the lecture's two runs hardly had the same settings" * agrees
-    claims = [
-        about_number("Test accuracy of the shallow network", SHALLOW_ALONE, shallow),
-        about_number("The same, where the lecture sets it beside the deep one", SHALLOW, shallow, other_settings),
-        about_number("Test accuracy of the deep network", DEEP, deep, "; for the reason see the learning rates"),
-        *(
-            about_number(f"The same at learning rate {rate:g}, on all training images", DEEP, of.test_accuracy.tolist())
-            for rate, of in by_rate(rates)
+    used = {
+        "shallow": f"{params.train_shallow.hidden} hidden units, {training(params.train_shallow)}",
+        "deep": f"{params.hidden} hidden units, {training(params.train_deep)}",
+    }
+    group = params.compare_learning_rates
+    as_in_lecture = {name: text == SETTINGS[name] for name, text in used.items()} | {
+        "rates": (group.hidden, group.epochs, group.batch_size) == RATES_SETTINGS,
+        "both": used == SETTINGS,
+        "any": True,
+    }
+    about = [
+        ("shallow", about_number("Test accuracy of the shallow network", SHALLOW_ALONE, shallow)),
+        (
+            "shallow",
+            about_number("The same, where the lecture sets it beside the deep one", SHALLOW, shallow, other_settings),
         ),
-        *(about_curve(rate, curves[curves.learning_rate == rate]) for rate, _ in by_rate(rates)),
-        about_order(shallow, deep, shown),
-        overfitting,
-        about_smallest(sizes, pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str})),
-        *about_constants(),
+        (
+            "deep",
+            about_number("Test accuracy of the deep network", DEEP, deep, "; for the reason see the learning rates"),
+        ),
+        *(
+            ("rates", about_number(f"The same at learning rate {rate:g}, on all training images", DEEP, accuracies))
+            for rate, accuracies in rates.groupby("learning_rate", sort=False).test_accuracy.agg(list).items()
+        ),
+        *(
+            ("rates", about_curve(rate, curves[curves.learning_rate == rate]))
+            for rate in curves.learning_rate.unique().tolist()
+        ),
+        ("both", about_order(shallow, deep, shown)),
+        ("rates", overfitting),
+        ("any", about_smallest(sizes, pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str}))),
+        *(("any", claim) for claim in about_constants()),
     ]
-    if params.dataset != "mnist":
-        claims = [claim._replace(verdict="not asked, the lecture's images are MNIST's", reason="") for claim in claims]
-        what_follows = "The lecture's curve is of MNIST: nothing follows from it here."
-    first, second, third = params.train_shallow, params.train_deep, params.compare_sizes
-    page = PAGE.format(
-        dataset=params.dataset,
-        claims=table(["claim", "lecture", "here", "verdict", "why"], claims),
-        shallow=f"{first.hidden} hidden units, {settings(first.epochs, first.batch_size, first.learning_rate)}",
-        deep=f"{params.hidden} hidden units, {settings(second.epochs, second.batch_size, second.learning_rate)}",
+    is_mnist = params.dataset == "mnist"
+    claims = [
+        claim
+        if is_mnist and as_in_lecture[settings]
+        else claim._replace(verdict=NOT_ASKED, reason="other settings" if is_mnist else "other images")
+        for settings, claim in about
+    ]
+    if not (is_mnist and as_in_lecture["rates"]):
+        what_follows = "The lecture's curve comes from MNIST and other settings, so nothing follows from it here."
+    page = render(
+        "lecture.md",
+        dataset=description().title,
+        claims=markdown_table(["claim", "lecture", "here", "verdict", "why"], claims),
+        shallow=used["shallow"],
+        deep=used["deep"],
         overfitting=what_follows,
-        sizes=table(["hidden layers", "parameters", "validation accuracy", "test accuracy"], size_rows(sizes)),
-        size_settings=settings(third.epochs, third.batch_size, third.learning_rate),
+        sizes=markdown_table(["hidden layers", "parameters", "validation accuracy", "test accuracy"], size_rows(sizes)),
+        size_settings=training(params.compare_sizes),
     )
-    with whole(Path("docs/lecture.svg")) as file:
-        file.write_text(svg(picture(curves), LOOK))
-    with whole(Path("docs/lecture.md")) as file:
-        file.write_text(page)
-
-
-def by_rate(table: pd.DataFrame) -> Iterator[tuple[float, pd.DataFrame]]:
-    for rate in table.learning_rate.unique():
-        yield float(rate), table[table.learning_rate == rate]
+    write_text(Path("docs/lecture.svg"), svg(picture(curves), LOOK))
+    write_text(Path("docs/lecture.md"), page)
 
 
 def about_number(claim: str, claimed: float, ours: list[float], differs: str = "") -> Claim:
     verdict = verdict_on_number(claimed, ours)
-    low, high = one_more_run(ours)
+    low, high = prediction_interval(ours)
     reason = f"95 % of single runs: {low:.4f} to {high:.4f}" if len(ours) > 1 else "one seed has no spread"
-    return Claim(claim, f"{claimed:.4f}", spread(ours), verdict, reason + differs * (verdict == FAILED))
+    return Claim(claim, f"{claimed:.4f}", mean_and_std(ours), verdict, reason + differs * (verdict == FAILED))
 
 
 def about_curve(rate: float, curve: pd.DataFrame) -> Claim:
@@ -140,7 +146,7 @@ def about_order(shallow: list[float], deep: list[float], shown: str) -> Claim:
     return Claim(
         "The shallow network is better than the deep one",
         f"by {SHALLOW - DEEP:.4f}",
-        f"by {spread(differences)}",
+        f"by {mean_and_std(differences)}",
         verdict,
         "test accuracy, each with its own settings",
     )
@@ -172,7 +178,9 @@ def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> tuple[Claim,
         )
     gap = [a - b for a, b in zip(training, test, strict=True)]
     claim = "The deep network is overfitting: training accuracy above test accuracy"
-    return Claim(claim, f"test accuracy {DEEP:.4f}", f"by {spread(gap)}", verdict, "what follows from the curves"), text
+    return Claim(
+        claim, f"test accuracy {DEEP:.4f}", f"by {mean_and_std(gap)}", verdict, "what follows from the curves"
+    ), text
 
 
 def about_smallest(sizes: pd.DataFrame, comparisons: pd.DataFrame) -> Claim:
@@ -183,7 +191,7 @@ def about_smallest(sizes: pd.DataFrame, comparisons: pd.DataFrame) -> Claim:
     return Claim(
         "The smallest of the sizes has the highest test accuracy",
         smallest,
-        spread(sizes.test_accuracy[sizes.hidden == smallest].tolist()),
+        mean_and_std(sizes.test_accuracy[sizes.hidden == smallest].tolist()),
         FAILED if losses else HELD if others and wins == len(others) else OPEN,
         f"shown to be better than {wins} and worse than {losses} of {len(others)}",
     )
@@ -191,13 +199,13 @@ def about_smallest(sizes: pd.DataFrame, comparisons: pd.DataFrame) -> Claim:
 
 def about_constants() -> Iterator[Claim]:
     """What was counted or computed, from all training images."""
-    images = json.loads(Path("data/processed/all.json").read_text())
+    images = description()
     result = " ".join(f"{value:.8f}".rstrip("0") for value in softmax(LOGITS))
     for claim, lecture, here in [
-        ("Steps of an epoch at batch size 64", "938", str(math.ceil(images["images"] / 64))),
-        ("Steps of an epoch at batch size 256", "235", str(math.ceil(images["images"] / 256))),
-        ("Mean of the training pixels", "0.1307", f"{images['mean']:.4f}"),
-        ("Standard deviation of the training pixels", "0.3081", f"{images['std']:.4f}"),
+        ("Steps of an epoch at batch size 64", "938", str(math.ceil(images.images / 64))),
+        ("Steps of an epoch at batch size 256", "235", str(math.ceil(images.images / 256))),
+        ("Mean of the training pixels", "0.1307", f"{images.mean:.4f}"),
+        ("Standard deviation of the training pixels", "0.3081", f"{images.std:.4f}"),
         ("Softmax of [-1, 4, 10, 5, 7, 1, 4, -2, -1, 2] / 20", SOFTMAX, result),
     ]:
         yield Claim(claim, lecture, here, HELD if here == lecture else FAILED, "")
@@ -205,24 +213,18 @@ def about_constants() -> Iterator[Claim]:
 
 def size_rows(sizes: pd.DataFrame) -> Iterator[Sequence[str]]:
     for hidden in sizes.hidden.unique().tolist():
-        of = sizes[sizes.hidden == hidden]
-        validation = of.validation_accuracy.dropna().tolist()
-        yield hidden, f"{of.parameters.iloc[0]:,}", spread(validation), spread(of.test_accuracy.tolist())
+        group = sizes[sizes.hidden == hidden]
+        validation = group.validation_accuracy.dropna().tolist()
+        yield (
+            hidden,
+            f"{group.parameters.iloc[0]:,}",
+            mean_and_std(validation),
+            mean_and_std(group.test_accuracy.tolist()),
+        )
 
 
-def spread(values: list[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.4f} (1 seed)" if values else "not measured"
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f} ({len(values)} seeds)"
-
-
-def settings(epochs: int, batch_size: int, learning_rate: float) -> str:
-    return f"{epochs} epochs, batch size {batch_size}, learning rate {learning_rate:g}"
-
-
-def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+def training(group: Training) -> str:
+    return f"{group.epochs} epochs, batch size {group.batch_size}, learning rate {group.learning_rate:g}"
 
 
 def picture(curves: pd.DataFrame) -> Chart:
@@ -260,4 +262,4 @@ def picture(curves: pd.DataFrame) -> Chart:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

@@ -1,12 +1,20 @@
-"""Splits the training images into training and validation parts and measures the training pixels."""
+"""Splits the training images into training and validation, and measures what the networks need to know of them."""
 
 import json
 from pathlib import Path
 
-from mlp.datasets import LabelledImages, pixel_statistics, read_idx, save, stratified_split
 from mlp.errors import InputError
-from mlp.params import Params
-from stages import run, whole
+from mlp.images import LabelledImages, pixel_statistics, read_idx, save, stratified_split
+from pipeline.datasets import Description
+from pipeline.files import atomic_output
+from pipeline.params import DatasetName, Schema
+from pipeline.params.preprocess import Preprocess
+from pipeline.stage import run
+
+
+class Params(Schema):
+    dataset: DatasetName
+    preprocess: Preprocess
 
 
 def main(params: Params) -> None:
@@ -16,17 +24,26 @@ def main(params: Params) -> None:
     size, most = params.preprocess.validation_size, len(labels) // 2
     if size > most:
         raise InputError(f"params.yaml: preprocess.validation_size is {size}; allowed: 0 to {most}, half of the images")
+    if images.shape[1:] != test_images.shape[1:]:
+        raise InputError(f"{raw}: images for training and test are not of one size")
     training, validation = stratified_split(labels, size, params.preprocess.seed)
     mean, std = pixel_statistics(images[training])
-    with whole(Path("data/processed")) as folder:
+    splits = {
+        "train": LabelledImages(images[training], labels[training], mean, std),
+        "validation": LabelledImages(images[validation], labels[validation], mean, std),
+        "test": LabelledImages(test_images, test_labels, mean, std),
+    }
+    source = json.loads((raw / "description.json").read_text(encoding="utf-8"))
+    of_all = [round(each.item(), 6) for each in pixel_statistics(images)]
+    description = Description(
+        **source, height=images.shape[1], width=images.shape[2], images=len(images), mean=of_all[0], std=of_all[1]
+    )
+    with atomic_output(Path("data/processed")) as folder:
         folder.mkdir()
-        save(LabelledImages(images[training], labels[training], mean, std), folder / "train.safetensors")
-        save(LabelledImages(images[validation], labels[validation], mean, std), folder / "validation.safetensors")
-        save(LabelledImages(test_images, test_labels, mean, std), folder / "test.safetensors")
-        mean, std = pixel_statistics(images)
-        constants = {"images": len(images), "mean": round(mean.item(), 6), "std": round(std.item(), 6)}
-        (folder / "all.json").write_text(json.dumps(constants) + "\n", encoding="utf-8")  # what the lecture counts
+        for name, split in splits.items():
+            save(split, folder / f"{name}.safetensors")
+        (folder / "description.json").write_text(json.dumps(description._asdict()) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

@@ -10,18 +10,21 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 
-from mlp.params import Group, Params
-from mlp.spec import CLASS_NAMES
-from stages import charts, run, whole
-from stages.charts import LOOK, PAGE_LOOK, svg
-from stages.networks import NETWORKS
+from pipeline import charts
+from pipeline.charts import LOOK, PAGE_LOOK, svg
+from pipeline.datasets import description
+from pipeline.files import write_text
+from pipeline.networks import NETWORKS
+from pipeline.params import Group
+from pipeline.params.complete import Params
+from pipeline.stage import run
+from pipeline.tables import mean_and_std
+from pipeline.templates import render
 
-NAMES = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST"}
 MODELS = ["ridge", "shallow", "deep"]
 CONFUSIONS = 5  # of each network
 
@@ -34,7 +37,7 @@ def main(params: Params) -> None:
     cost = pd.concat([networks, sizes.rename(columns={"hidden": "network", "test_accuracy": "accuracy"})])
     predictions = pd.read_csv("plots/predictions.csv")
     images = load_file("data/processed/test.safetensors")["images"]
-    classes = CLASS_NAMES[params.dataset]
+    dataset = description()
 
     by_size = charts.accuracy_by("parameters", "number of parameters", cost)
     accuracies = charts.learning_curves(curves, {"validation_accuracy": "validation"}, "validation accuracy")
@@ -45,14 +48,13 @@ def main(params: Params) -> None:
         "by_size": by_size,
         "by_cost": charts.accuracy_by("multiply_adds", "multiply-adds of the training", cost),
         "reliability": charts.reliability(pd.read_csv("plots/reliability.csv")),
-        **{f"confusion_{name}": charts.confusion(shares[shares.network == name], classes) for name in NETWORKS},
+        **{f"confusion_{name}": charts.confusion(shares[shares.network == name], dataset.classes) for name in NETWORKS},
         **{f"prices_{model}": charts.prices(predictions[predictions.model == model]) for model in MODELS},
     }
-    # StrictUndefined: a name that is misspelt in the template is an error and no gap in the page
-    template = Environment(autoescape=True, undefined=StrictUndefined, loader=FileSystemLoader("stages"))
-    page = template.get_template("report.html").render(
-        answer=answer(evaluation, NAMES[params.dataset], len(images)),
-        dataset=NAMES[params.dataset],
+    page = render(
+        "report.html",
+        answer=answer(evaluation, dataset.title, len(images)),
+        dataset=dataset.title,
         evaluation=evaluation,
         networks=_summaries(networks),
         sizes=_size_summaries(sizes),
@@ -66,13 +68,13 @@ def main(params: Params) -> None:
         seed=params.seeds[0],
         models=MODELS,
         params=list(_flat(params)),
-        files=list(_hashes([*sorted(Path("data/raw", params.dataset).iterdir()), Path(params.preprocess_prices.file)])),
+        files=list(
+            _hashes([*sorted(Path("data/raw", params.dataset).glob("*-ubyte")), Path(params.preprocess_prices.file)])
+        ),
     )
     for path, chart in (("docs/accuracy_by_size.svg", by_size), ("docs/validation_accuracy.svg", accuracies)):
-        with whole(Path(path)) as file:
-            file.write_text(svg(chart, LOOK))
-    with whole(Path("report.html")) as file:
-        file.write_text(page, encoding="utf-8")
+        write_text(Path(path), svg(chart, LOOK))
+    write_text(Path("report.html"), page)
 
 
 def answer(evaluation: dict[str, Any], dataset: str, images: int) -> str:
@@ -92,31 +94,27 @@ def answer(evaluation: dict[str, Any], dataset: str, images: int) -> str:
 
 def _summaries(networks: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for name in NETWORKS:
-        of = networks[networks.network == name]
-        columns = {column: spread(of[column]) for column in ("accuracy", "loss", "calibration_error")}
+        group = networks[networks.network == name]
+        columns = {column: mean_and_std(group[column].tolist()) for column in ("accuracy", "loss", "calibration_error")}
         yield columns | {
             "name": name,
-            "parameters": of.parameters.iloc[0],
-            "multiply_adds": of.multiply_adds.iloc[0],
-            "seeds": len(of),
+            "parameters": group.parameters.iloc[0],
+            "multiply_adds": group.multiply_adds.iloc[0],
+            "seeds": len(group),
         }
 
 
 def _size_summaries(sizes: pd.DataFrame) -> Iterator[dict[str, Any]]:
     for hidden in sizes.hidden.unique():
-        of = sizes[sizes.hidden == hidden]
-        columns = {column: spread(of[column].dropna()) for column in ("validation_accuracy", "test_accuracy")}
+        group = sizes[sizes.hidden == hidden]
+        columns = {
+            column: mean_and_std(group[column].dropna().tolist()) for column in ("validation_accuracy", "test_accuracy")
+        }
         yield columns | {
             "hidden": hidden,
-            "parameters": of.parameters.iloc[0],
-            "multiply_adds": of.multiply_adds.iloc[0],
+            "parameters": group.parameters.iloc[0],
+            "multiply_adds": group.multiply_adds.iloc[0],
         }
-
-
-def spread(values: "pd.Series[float]") -> str:
-    if values.empty:
-        return "not measured"
-    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
 
 
 def _top_confusions(shares: pd.DataFrame) -> list[dict[Hashable, Any]]:
@@ -152,4 +150,4 @@ def _hashes(files: list[Path]) -> Iterator[tuple[str, str]]:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

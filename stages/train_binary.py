@@ -1,16 +1,20 @@
-"""Trains the binary network to tell houses dearer than the median, at several L1 penalties, and measures each."""
+"""Trains the binary network to predict whether a house costs more than the median, at several L1 penalties."""
 
 import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from mlp.params import Params
-from mlp.spec import FEATURES, Architecture, Settings
-from stages import run, summary, whole, write_csv, write_json
-from stages.parallel import engine, epoch_done, run_jobs, seeds_of_jobs
+from mlp.house_features import FEATURES
+from mlp.spec import Architecture, Settings
+from pipeline.files import atomic_output, write_json
+from pipeline.jobs import engine, epoch_done, run_jobs, seeds_of_jobs
+from pipeline.params import Schema, Seeds
+from pipeline.params.train_binary import TrainBinary
+from pipeline.stage import run
+from pipeline.tables import summary, write_csv
 
 if TYPE_CHECKING:
-    from mlp.datasets import Examples
+    from mlp.examples import Examples
 
 
 class Scores(NamedTuple):
@@ -25,10 +29,15 @@ class Scores(NamedTuple):
     test_accuracy: float
 
 
+class Params(Schema):
+    seeds: Seeds
+    train_binary: TrainBinary
+
+
 def main(params: Params) -> None:
     group = params.train_binary
     settings = Settings(group.epochs, group.batch_size, group.learning_rate, (group.betas[0], group.betas[1]))
-    with whole(Path("models/binary")) as folder:
+    with atomic_output(Path("models/binary")) as folder:
         folder.mkdir()
         jobs = [
             (group.hidden, settings, penalty, seeds, folder)
@@ -49,25 +58,25 @@ def main(params: Params) -> None:
 def _train(
     hidden: int, settings: Settings, l1_penalty: float, seeds: list[int], folder: Path
 ) -> list[tuple[Scores, float]]:
-    """The scores of the networks, with their losses on the validation part."""
+    """The scores of the networks, with their losses on the validation split."""
     from functools import partial  # torch takes two seconds, and only workers need it
 
-    from mlp import artifacts
-    from mlp.binary import binary_accuracy, l1_norm, penalised_loss
-    from mlp.evaluation import mean_binary_cross_entropy, predict
+    from mlp import checkpoints
+    from mlp.binary import binary_accuracy, l1_norm, mean_binary_cross_entropy, penalised_loss
     from mlp.exact import Exact
     from mlp.models import build
+    from mlp.prediction import predict
     from mlp.training import fit
 
     architecture = Architecture("BinaryShallowNeuralNet", [len(FEATURES), hidden])
     loss, make_network = partial(penalised_loss, l1_penalty=l1_penalty), partial(build, architecture)
-    training, validation, test = (_examples(part) for part in ("train", "validation", "test"))
+    training, validation, test = (_examples(split) for split in ("train", "validation", "test"))
     networks = fit(make_network, training, loss, settings, seeds, lambda *_: epoch_done(len(seeds)), engine())
     results = []
     for network, seed in zip(networks, seeds, strict=True):
         output = folder / f"l1-{l1_penalty}-seed-{seed}.safetensors"
         made_with = settings._asdict() | {"l1_penalty": l1_penalty}
-        artifacts.save(network, architecture, output, "ames/all", seed, made_with)
+        checkpoints.save(network, architecture, output, "ames/all", seed, made_with)
         with Exact([network]):
             norm = float(l1_norm(network).data)
         scores = []
@@ -79,13 +88,13 @@ def _train(
     return results
 
 
-def _examples(part: str) -> "Examples":
-    """Houses, and whether each is dearer than the median of the training part, 0.0 or 1.0."""
+def _examples(split: str) -> "Examples":
+    """Houses, and whether each costs more than the median of the training split, 0.0 or 1.0."""
     from mlp import ames
 
-    training, houses = (ames.load(Path("data/prices/all", f"{each}.safetensors")) for each in ("train", part))
+    training, houses = (ames.load(Path("data/prices/all", f"{each}.safetensors")) for each in ("train", split))
     return houses.examples()._replace(targets=(houses.prices > training.median_price()).double())
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

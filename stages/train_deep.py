@@ -1,13 +1,23 @@
-"""Trains the deep network, once for each seed."""
+"""Trains the deep network on the images, once for each seed."""
 
-from mlp.params import Params
-from stages import run
-from stages.train import train_seeds
+from pipeline.datasets import description
+from pipeline.image_training import train_seeds
+from pipeline.networks import deep
+from pipeline.params import DatasetName, HiddenLayers, Schema, Seeds, Training
+from pipeline.stage import run
+
+
+class Params(Schema):
+    dataset: DatasetName
+    hidden: HiddenLayers
+    seeds: Seeds
+    train_deep: Training
 
 
 def main(params: Params) -> None:
-    train_seeds("deep", params)
+    architecture, settings = deep(params, description())
+    train_seeds("deep", params.dataset, architecture, settings, params.seeds)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

@@ -1,11 +1,19 @@
-"""Trains the shallow and the deep network to tell house prices, once for each seed, with and without large houses."""
+"""Trains the shallow and the deep network on house prices, once for each seed, with and without large houses."""
 
 from pathlib import Path
 
-from mlp.params import Params
-from mlp.spec import FEATURES, Architecture, Settings
-from stages import run, whole
-from stages.parallel import engine, epoch_done, run_jobs, seeds_of_jobs
+from mlp.house_features import FEATURES
+from mlp.spec import Architecture, Settings
+from pipeline.files import atomic_output
+from pipeline.jobs import engine, epoch_done, run_jobs, seeds_of_jobs
+from pipeline.params import Schema, Seeds
+from pipeline.params.train_prices import TrainPrices
+from pipeline.stage import run
+
+
+class Params(Schema):
+    seeds: Seeds
+    train_prices: TrainPrices
 
 
 def main(params: Params) -> None:
@@ -16,7 +24,7 @@ def main(params: Params) -> None:
     }
     settings = Settings(group.epochs, group.batch_size, group.learning_rate)
     jobs = []
-    with whole(Path("models/prices")) as folder:
+    with atomic_output(Path("models/prices")) as folder:
         for houses in ("all", "without_large"):
             for name, architecture in networks.items():
                 output = folder / houses / name
@@ -29,7 +37,7 @@ def main(params: Params) -> None:
 def _train(houses: str, architecture: Architecture, settings: Settings, seeds: list[int], folder: Path) -> list[None]:
     from functools import partial  # torch takes two seconds, and only workers need it
 
-    from mlp import ames, artifacts
+    from mlp import ames, checkpoints
     from mlp.models import build
     from mlp.training import fit, regression_loss
 
@@ -40,9 +48,9 @@ def _train(houses: str, architecture: Architecture, settings: Settings, seeds: l
     )
     for network, seed in zip(networks, seeds, strict=True):
         output = folder / f"seed-{seed}.safetensors"
-        artifacts.save(network, architecture, output, f"ames/{houses}", seed, settings._asdict())
+        checkpoints.save(network, architecture, output, f"ames/{houses}", seed, settings._asdict())
     return []
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

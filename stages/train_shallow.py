@@ -1,13 +1,23 @@
-"""Trains the shallow network, once for each seed."""
+"""Trains the shallow network on the images, once for each seed."""
 
-from mlp.params import Params
-from stages import run
-from stages.train import train_seeds
+from pipeline.datasets import description
+from pipeline.image_training import train_seeds
+from pipeline.networks import shallow
+from pipeline.params import DatasetName, Schema, Seeds
+from pipeline.params.train_shallow import TrainShallow
+from pipeline.stage import run
+
+
+class Params(Schema):
+    dataset: DatasetName
+    seeds: Seeds
+    train_shallow: TrainShallow
 
 
 def main(params: Params) -> None:
-    train_seeds("shallow", params)
+    architecture, settings = shallow(params, description())
+    train_seeds("shallow", params.dataset, architecture, settings, params.seeds)
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, Params)

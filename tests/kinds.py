@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from mlp.binary import penalised_loss
-from mlp.datasets import Examples, LabelledImages
+from mlp.examples import Examples
+from mlp.images import LabelledImages
 from mlp.models import BinaryShallowNeuralNet, DeepNeuralNet, ShallowNeuralNet
 from mlp.training import classification_loss, regression_loss
 

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from conftest import ROOT
 from mlp.ames import PRICE, AmesHousingDataset, load, logarithms, save, split, standardise
 from mlp.errors import InputError
-from mlp.spec import FEATURES
+from mlp.house_features import FEATURES
 
 FILE = ROOT / "data/ames/AmesHousing.xlsx"
 HOUSES: list[list[Any]] = [[*range(row, row + 16), 100_000 + row] for row in range(5)]

@@ -17,9 +17,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from conftest import ROOT
 from kinds import Kind, kinds
-from mlp.evaluation import predict, probabilities
+from mlp.evaluation import probabilities
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
+from mlp.prediction import predict
 from mlp.spec import Settings
 from mlp.training import fit
 

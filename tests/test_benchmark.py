@@ -19,7 +19,7 @@ from benchmarks.training import (
     time_scikit_learn,
     torchvision_samples,
 )
-from mlp.datasets import LabelledImages, pixel_statistics, read_idx
+from mlp.images import LabelledImages, pixel_statistics, read_idx
 from mlp.spec import Architecture, Settings
 
 NETWORKS = {

@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from conftest import ROOT
 from mlp.ames import AmesHousingDataset, split, standardise
-from mlp.binary import binary_accuracy, l1_norm, penalised_loss
-from mlp.datasets import Examples
+from mlp.binary import binary_accuracy, l1_norm, mean_binary_cross_entropy, penalised_loss
 from mlp.errors import InputError
-from mlp.evaluation import mean_binary_cross_entropy, predict
+from mlp.examples import Examples
 from mlp.models import BinaryShallowNeuralNet
+from mlp.prediction import predict
 from mlp.spec import Settings
 from mlp.training import fit
 

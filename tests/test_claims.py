@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from mlp.claims import FAILED, HELD, OPEN, mean, one_more_run, verdict_on_number, verdict_on_order
+from mlp.claims import FAILED, HELD, OPEN, mean, prediction_interval, verdict_on_number, verdict_on_order
 
 RUNS = st.lists(st.floats(0, 1), min_size=2, max_size=10)
 
@@ -40,7 +40,7 @@ def test_nine_numbers_of_one_more_run_all_fall_into_theirs_at_least_95_times_of_
 
 @given(RUNS)
 def test_one_more_run_spreads_more_than_the_mean(runs: list[float]) -> None:
-    (low, high), (inner_low, inner_high) = one_more_run(runs), mean(runs)
+    (low, high), (inner_low, inner_high) = prediction_interval(runs), mean(runs)
     assert low <= inner_low <= inner_high <= high
 
 

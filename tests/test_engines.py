@@ -15,11 +15,12 @@ from torch import Tensor, nn
 import by_torch
 from conftest import ROOT, WorkingCopy
 from kinds import kinds, random_images
+from mlp.classification import train
 from mlp.models import DeepNeuralNet, initialise
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
 from mlp.spec import Settings
-from mlp.training import classification_loss, fit, train
+from mlp.training import classification_loss, fit
 
 WILD = Settings(epochs=8, batch_size=50, learning_rate=0.1)
 

@@ -12,21 +12,21 @@ from sklearn.calibration import calibration_curve
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mlp.datasets import LabelledImages, pixel_statistics, read_idx
+from mlp.binary import mean_binary_cross_entropy
 from mlp.evaluation import (
     Bin,
     accuracy,
     confusion,
     correct,
     expected_calibration_error,
-    mean_binary_cross_entropy,
     mean_cross_entropy,
-    predict,
     probabilities,
     reliability,
     training_multiply_adds,
 )
+from mlp.images import LabelledImages, pixel_statistics, read_idx
 from mlp.models import DeepNeuralNet, ShallowNeuralNet
+from mlp.prediction import predict
 
 
 @st.composite

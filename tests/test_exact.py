@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kinds import Kind, kinds
-from mlp.evaluation import predict
 from mlp.exact import Exact, exp, log, logistic, mean, mean_of_all, product_bits, softmax, sum_bits
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
+from mlp.prediction import predict
 
 Floats = NDArray[Any]
 DIGITS = Context(prec=60, Emax=10**6, Emin=-(10**6))

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import MNIST
 
-from mlp import artifacts
+from mlp import checkpoints
 from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
 from mlp.spec import Architecture
 
@@ -126,8 +126,8 @@ def test_images_may_come_in_any_shape(network: nn.Module) -> None:
 def test_a_network_from_a_file_takes_float32_and_float64(network: nn.Module, tmp_path: Path) -> None:
     arguments: list[Any] = [784, 64, 10] if isinstance(network, ShallowNeuralNet) else [784, [80, 40, 20], 10]
     architecture = Architecture(type(network).__name__, arguments)
-    artifacts.save(network, architecture, tmp_path / "file", "mnist", 0, {})
-    loaded = artifacts.load(tmp_path / "file", "mnist")
+    checkpoints.save(network, architecture, tmp_path / "file", "mnist", 0, {})
+    loaded = checkpoints.load(tmp_path / "file", "mnist")
     images = torch.rand(5, 1, 28, 28, dtype=torch.float64)
     assert torch.equal(loaded(images), loaded(images.float()))
     assert torch.equal(loaded(images), network(images.float()))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from conftest import ROOT
 from mlp.errors import InputError
-from mlp.params import load
+from pipeline.params import load
+from pipeline.params.complete import Params
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
 HIDDEN = "a list of 1 to 10 whole numbers, each from 1 to 10000"
@@ -38,19 +39,19 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def complaint(path: Path, text: str) -> str:
     path.write_text(text)
     with pytest.raises(InputError) as error:
-        load(path)
+        load(Params, path)
     return str(error.value).replace(str(path), "params.yaml")
 
 
 def test_the_file_in_the_repository_is_right() -> None:
-    params = load(ROOT / "params.yaml")
+    params = load(Params, ROOT / "params.yaml")
     assert (params.hidden, params.train_shallow.hidden, len(params.seeds)) == ([80, 40, 20], 64, 8)
 
 
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("dataset", "cifar", "mnist or fashion_mnist"),
+        ("dataset", "../mnist", "mnist, fashion_mnist, or the name of a folder of images in data/manual"),
         ("hidden", [], HIDDEN),
         ("hidden", "80", HIDDEN),
         ("hidden", [1] * 11, HIDDEN),
@@ -117,7 +118,7 @@ def test_a_wrong_item_of_an_inner_list_is_named_by_its_place(
 def test_small_numbers_in_lists_survive_the_way_dvc_writes_them(path: Path) -> None:
     text = yaml.safe_dump(with_value("train_binary.l1_penalties", [0, "1e-05"]))
     path.write_text(text)
-    assert load(path).train_binary.l1_penalties == [0, 1e-5]
+    assert load(Params, path).train_binary.l1_penalties == [0, 1e-5]
 
 
 def test_each_wrong_key_has_a_line_of_its_own(path: Path) -> None:
@@ -141,4 +142,4 @@ def test_a_file_that_is_not_yaml_is_one_line(path: Path) -> None:
 def test_any_way_to_write_a_learning_rate_is_that_number(path: Path, rate: float) -> None:
     for text in (repr(rate), f"{rate:.17e}", f"'{rate!r}'"):
         path.write_text(yaml.safe_dump(DEFAULTS).replace("learning_rate: 0.001", f"learning_rate: {text}"))
-        assert load(path).train_deep.learning_rate == rate
+        assert load(Params, path).train_deep.learning_rate == rate

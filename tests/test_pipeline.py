@@ -22,7 +22,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
-from stages import csv_text, whole
+from pipeline.files import atomic_output
+from pipeline.tables import csv_text
 
 IMAGES = [
     "download",
@@ -252,7 +253,7 @@ def test_a_dvc_lock_that_lost_its_last_stages_is_made_good_too(subset: WorkingCo
 
 def test_a_run_that_starts_takes_away_what_a_killed_one_left(tmp_path: Path) -> None:
     (tmp_path / ".models.1").mkdir()
-    with whole(tmp_path / "models") as folder:
+    with atomic_output(tmp_path / "models") as folder:
         folder.mkdir()
         assert not (tmp_path / ".models.1").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["models"]
@@ -264,7 +265,7 @@ def test_a_run_whose_folder_the_next_one_took_away_cannot_finish(tmp_path: Path)
         shutil.rmtree(folder)
         (folder / "table.csv").write_text(csv_text(["step"], [[1]]))
 
-    with pytest.raises(FileNotFoundError), whole(tmp_path / "plots") as folder:
+    with pytest.raises(FileNotFoundError), atomic_output(tmp_path / "plots") as folder:
         outlive(folder)
     assert list(tmp_path.iterdir()) == []
 
@@ -276,7 +277,7 @@ def test_a_run_that_fails_leaves_the_old_output(tmp_path: Path) -> None:
         file.write_text("half")
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), whole(tmp_path / "table") as file:
+    with pytest.raises(ZeroDivisionError), atomic_output(tmp_path / "table") as file:
         fail(file)
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
@@ -310,7 +311,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
         ("sed -i s/600/2527/ params.yaml", "preprocess_prices", "have 1, 399, 2523 houses of at most 4000 square"),
         ("rm -r models/prices/all/deep", "evaluate_prices", "'models/prices/all/deep'"),
         ("rm plots/sizes.csv", "lecture", "'plots/sizes.csv'"),
-        ("rm data/processed/all.json", "lecture", "'data/processed/all.json'"),
+        ("rm data/processed/description.json", "lecture", "'data/processed/description.json'"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(subset: WorkingCopy, spoil: str, stage: str, line: str) -> None:

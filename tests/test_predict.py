@@ -1,4 +1,4 @@
-"""`python -m stages.predict` on real test images written as pictures."""
+"""`python -m tools.predict` on real test images written as pictures."""
 
 import csv
 import io
@@ -11,17 +11,18 @@ import torch
 from PIL import Image
 
 from conftest import WorkingCopy
-from mlp import artifacts, datasets, pictures
-from mlp.datasets import LabelledImages, read_idx
+from mlp import checkpoints, images, pictures
 from mlp.errors import InputError
-from mlp.evaluation import predict, probabilities
+from mlp.evaluation import probabilities
+from mlp.images import LabelledImages, read_idx
+from mlp.prediction import predict
 
 COUNT = 60
 
 
 @pytest.fixture
 def test_images(subset: WorkingCopy) -> LabelledImages:
-    return datasets.load(subset.path / "data/processed/test.safetensors")
+    return images.load(subset.path / "data/processed/test.safetensors")
 
 
 def table(text: str) -> tuple[list[str], list[str], np.ndarray]:
@@ -40,8 +41,8 @@ def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
         pixels = image.numpy()
         Image.fromarray(255 - pixels if dark_on_light else pixels).save(subset.path / f"pictures/{place:03}.png")
     model = "models/shallow/seed-1.safetensors"
-    files, classes, found = table(subset.run(f"python -m stages.predict pictures --model {model}").stdout)
-    network = artifacts.load(subset.path / model, "mnist")
+    files, classes, found = table(subset.run(f"python -m tools.predict pictures --model {model}").stdout)
+    network = checkpoints.load(subset.path / model, "mnist")
     expected = probabilities(predict(network, test_images.examples()))[:COUNT]
     assert files == [f"{place:03}.png" for place in range(COUNT)]
     assert classes == [str(label) for label in expected.argmax(dim=1).tolist()]
@@ -50,8 +51,8 @@ def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
 
 def test_a_folder_of_networks_answers_with_their_mean(subset: WorkingCopy, test_images: LabelledImages) -> None:
     Image.fromarray(test_images.images[0].numpy()).save(subset.path / "some.png")
-    lines = subset.run("python -m stages.predict some.png").stdout.splitlines()
-    networks = [artifacts.load(subset.path / f"models/deep/seed-{seed}.safetensors", "mnist") for seed in (0, 1)]
+    lines = subset.run("python -m tools.predict some.png").stdout.splitlines()
+    networks = [checkpoints.load(subset.path / f"models/deep/seed-{seed}.safetensors", "mnist") for seed in (0, 1)]
     expected = torch.stack([probabilities(predict(each, test_images.examples()))[0] for each in networks]).mean(dim=0)
     assert lines[0] == str(int(expected.argmax()))
     assert [line.split()[0] for line in lines[1:]] == list("0123456789")
@@ -118,7 +119,7 @@ def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
 def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str, subset: WorkingCopy) -> None:
     (subset.path / "empty").mkdir()
     Image.new("L", (28, 28)).save(subset.path / "some.png")
-    done = subset.run(f"python -m stages.predict {arguments}", check=False)
+    done = subset.run(f"python -m tools.predict {arguments}", check=False)
     assert done.returncode == 1
     assert done.stdout == ""
     assert line in done.stderr

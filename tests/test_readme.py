@@ -11,7 +11,7 @@ import yaml
 from PIL import Image
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, with_environment
-from docs.readme import AFTER, BEFORE, DOCUMENTS, HISTORY, blocks, fill, history_picture
+from tools.documents import AFTER, BEFORE, DOCUMENTS, HISTORY, blocks, fill, history_picture
 
 README = (ROOT / "README.md").read_text()
 COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))

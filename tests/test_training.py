@@ -12,13 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, dropout, relu
 
-from mlp.datasets import Examples, LabelledImages, pixel_statistics, read_idx
+from mlp.classification import train
 from mlp.errors import DivergedError, InputError
-from mlp.evaluation import accuracy, predict
+from mlp.evaluation import accuracy
 from mlp.exact import Exact, Value, adam
+from mlp.examples import Examples
+from mlp.images import LabelledImages, pixel_statistics, read_idx
 from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
+from mlp.prediction import predict
 from mlp.spec import Settings
-from mlp.training import classification_loss, fit, train
+from mlp.training import classification_loss, fit, regression_loss
 
 MakeNetwork = Callable[[], nn.Module]
 
@@ -82,7 +85,7 @@ def test_a_step_is_that_of_torchs_adam() -> None:
     torchs.load_state_dict(ours.state_dict())
     torchs.double()
     run = Exact([ours], training=True)
-    step, optimiser = adam(run, 0.01, (0.8, 0.99)), torch.optim.Adam(torchs.parameters(), 0.01, (0.8, 0.99))
+    (step, _), optimiser = adam(run, 0.01, (0.8, 0.99)), torch.optim.Adam(torchs.parameters(), 0.01, (0.8, 0.99))
     generator = torch.Generator().manual_seed(0)
     scale = torch.tensor([1.0, 0.0, 1e-9, 100.0])
     for _ in range(50):
@@ -324,7 +327,7 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
     },
     "torch.tanh": (partial(Does, torch.tanh), r"Does: torch\.tanh cannot be computed exactly; what can: nn.Linear"),
     "tanh": (partial(Does, lambda x: x.tanh()), "Does: something it does with a tensor .* no attribute 'tanh'"),
-    "view": (partial(Does, lambda x: x.view(-1, 6)), "Does: something it does with a tensor .* no attribute 'view'"),
+    "view": (partial(Does, lambda x: x.view(-1, 3)), r"Does: something it does with a tensor .* viewed as \(-1, 3\)"),
     "minus": (partial(Does, lambda x: x - x), "Does: something it does with a tensor .*operand"),
     "cat": (partial(Does, lambda x: torch.cat([x, x])), r"Does: torch\.cat cannot be computed exactly"),
     "alpha": (partial(Does, lambda x: torch.add(x, x, alpha=2)), r"Does: torch\.add with these arguments cannot"),
@@ -380,3 +383,21 @@ def test_the_last_batch_of_an_epoch_has_what_is_left(points: Examples) -> None:
 
     fit(partial(with_layer, nn.ReLU()), points, recording, Settings(2, 64, 0.01), [0])
     assert sizes == [64, 64, 64, 8] * 2
+
+
+@pytest.mark.parametrize(
+    "flatten",
+    [lambda x: x.view(x.size(0), -1), lambda x: x.view(-1, 6), lambda x: x.reshape(x.shape[0], -1), torch.nn.Flatten()],
+)
+def test_any_usual_way_to_flatten_a_batch_trains(flatten: Callable[[Any], Any], points: Examples) -> None:
+    networks = [
+        fit(partial(Does, does), points, classification_loss, SETTINGS, [0])[0] for does in (flatten, lambda x: x)
+    ]
+    assert torch.equal(*(weights(network) for network in networks))
+
+
+def test_gradients_whose_squares_overflow_end_in_words() -> None:
+    """Else their weights would stay as they are without a word: infinite second moments make steps of zero."""
+    x = torch.tensor([[1e25], [1e25]], dtype=torch.float64)
+    with pytest.raises(DivergedError, match="Linear, seed 0: loss or weights are not finite after epoch 1"):
+        fit(partial(nn.Linear, 1, 1), Examples(x, torch.zeros(2).double()), regression_loss, Settings(1, 2, 1e-3), [0])

@@ -16,18 +16,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
-from mlp import ames, datasets
-from mlp.params import load
-from verify import circumstances, difference, elsewhere, steps
-from verify.circumstances import (
-    CIRCUMSTANCES,
-    EMULATED,
-    Circumstance,
-    Row,
-    pythons,
-    rebuild,
-    train,
-)
+from mlp import ames, images
+from tools.verify import circumstances, difference, elsewhere, steps
+from tools.verify.circumstances import CIRCUMSTANCES, EMULATED, Circumstance, Row, pythons, rebuild, train
 
 EVERYTHING_AT_ONCE = CIRCUMSTANCES[-1]._replace(
     name="everything at once",
@@ -118,14 +109,14 @@ def test_instructions_that_the_processor_lacks_are_not_tried(
 def examples(tmp_path: Path) -> Path:
     """A folder with images and houses at random, where the pipeline has them."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (70, 28, 28), generator=generator).byte()
+    pixels = torch.randint(256, (70, 28, 28), generator=generator).byte()
     labels = torch.randint(10, (70,), generator=generator)
     features = torch.rand(70, 16, generator=generator).double()
     prices = 100_000 * (1 + features.sum(dim=1))
     for folder in ("processed", "prices/all"):
         (tmp_path / "data" / folder).mkdir(parents=True)
-    normalised = datasets.LabelledImages(images, labels, *datasets.pixel_statistics(images))
-    datasets.save(normalised, tmp_path / "data/processed/train.safetensors")
+    normalised = images.LabelledImages(pixels, labels, *images.pixel_statistics(pixels))
+    images.save(normalised, tmp_path / "data/processed/train.safetensors")
     zero, one = torch.zeros(16).double(), torch.ones(16).double()
     houses = ames.Houses(features, prices, zero, one, torch.tensor(13.0).double(), torch.tensor(0.5).double())
     ames.save(houses, tmp_path / "data/prices/all/train.safetensors")
@@ -142,7 +133,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         zipfile.ZipFile,
         "write",
-        lambda self, path, name: self.writestr(name, shorter) if name == "verify/steps.py" else write(self, path, name),
+        lambda self, path, name: self.writestr(name, shorter) if name.endswith("steps.py") else write(self, path, name),
     )
 
 
@@ -236,7 +227,7 @@ def test_all_circumstances_are_told_and_one_that_matters_is_exit_status_1(
         circumstances, "CIRCUMSTANCES", [Circumstance(f"{n} threads", {"OMP_NUM_THREADS": str(n)}) for n in (1, 8)]
     )
     with pytest.raises(SystemExit, match="the bytes depend on the circumstances"):
-        circumstances.main(load(ROOT / "params.yaml"))
+        circumstances.main()
     same, differs = capsys.readouterr().out.splitlines()[1:]
     assert same == "1 threads  same bytes"
     assert differs.startswith("8 threads  differs     models: seed-0.safetensors: tensor weight")

@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mlp.artifacts import Normalisation, load, read_origin, save
+from mlp.checkpoints import Normalisation, load, read_origin, save
 from mlp.errors import InputError
 from mlp.models import build
 from mlp.spec import Architecture, Settings

@@ -4,7 +4,6 @@ import ast
 import importlib
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,43 +11,30 @@ import pytest
 import yaml
 
 from conftest import ROOT, WorkingCopy
-from mlp.params import Group, Params, load
+from pipeline.params import Group, load
+from pipeline.params.complete import Params
+from tools.dependencies import dependencies, imports
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = PIPELINE["stages"]
 WHOLE = [{"params.yaml": None}]  # every parameter
+IMAGES = {
+    "download",
+    "preprocess",
+    "train_shallow",
+    "train_deep",
+    "evaluate",
+    "compare_sizes",
+    "compare_learning_rates",
+}
+HOUSES = {"preprocess_prices", "train_prices", "evaluate_prices", "train_binary"}
+PAGES = {"check_params", "report"}  # they read all of params.yaml
 TABLES = {"openpyxl", "pandas", "scipy", "sklearn"}
-
-
-def local_modules(module: str, found: set[str]) -> set[str]:
-    """Files of all modules of this repository that a module imports, directly or not, anywhere in its text."""
-    file = ROOT / module.replace(".", "/")
-    file = file / "__init__.py" if file.is_dir() else file.with_suffix(".py")
-    name = str(file.relative_to(ROOT))
-    if file.exists() and name not in found:
-        found.add(name)
-        for imported in imports(ast.parse(file.read_text())):
-            local_modules(imported, found)
-        if "." in module:
-            local_modules(module.rpartition(".")[0], found)
-    return found
-
-
-def imports(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "relative imports are not followed here"
-            assert node.module is not None
-            yield node.module
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_declares_exactly_the_modules_that_it_imports(stage: str) -> None:
-    declared = {dep for dep in STAGES[stage]["deps"] if dep.endswith(".py")}
-    assert declared == local_modules(f"stages.{stage}", set())
+    assert STAGES[stage]["deps"] == dependencies(stage, STAGES[stage]), "run make deps"
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -58,7 +44,7 @@ def test_a_stage_declares_exactly_the_params_that_it_reads(
     """Runs the stage with every read of a checked parameter on record."""
     module = importlib.import_module(f"stages.{stage}")
     monkeypatch.chdir(subset.path)
-    params = load(Path("params.yaml"))
+    params = load(module.Params)
     groups = {id(group): f"{name}." for name, group in params if isinstance(group, Group)}
     read: set[str] = set()
     plain = Group.__getattribute__
@@ -70,21 +56,43 @@ def test_a_stage_declares_exactly_the_params_that_it_reads(
         return value
 
     monkeypatch.setattr(Group, "__getattribute__", recording)
-    if stage == "download":  # its files are the real ones here, those of the subset are known in its copy only
-        monkeypatch.setattr(module, "download", lambda *_: None)
     module.main(params)
     declared = STAGES[stage].get("params", [])
-    assert read == (every_parameter() if declared == WHOLE else set(declared))
+    assert declared == WHOLE or read == set(declared)
+
+
+@pytest.mark.parametrize(
+    ("file", "stages"),
+    {
+        "pipeline/params/train_prices.py": {"train_prices", *PAGES},
+        "pipeline/params/compare_sizes.py": {"compare_sizes", "lecture", *PAGES},
+        "pipeline/params/train_shallow.py": {"train_shallow", "lecture", *PAGES},
+        "pipeline/networks.py": IMAGES - {"download", "preprocess"} | {"lecture", "report"},
+        "pipeline/image_folder.py": {"download"},
+        "mlp/images.py": IMAGES,
+        "mlp/evaluation.py": IMAGES - {"download", "preprocess"},
+        "mlp/comparison.py": {"evaluate", "compare_sizes"},
+        "mlp/ames.py": HOUSES,
+        "mlp/binary.py": {"train_binary"},
+        "mlp/exact.py": IMAGES - {"download", "preprocess"} | HOUSES,
+        "stages/train_deep.py": {"train_deep"},
+        "requirements-dev.lock": set(),
+        "tools/predict.py": set(),
+    }.items(),
+)
+def test_a_change_reruns_only_what_it_affects(file: str, stages: set[str]) -> None:
+    assert (ROOT / file).exists()
+    assert {name for name, stage in STAGES.items() if file in stage["deps"]} == stages
 
 
 def test_params_yaml_is_read_in_one_place_only() -> None:
     readers = [
-        str(file.relative_to(ROOT))
-        for folder in ("stages", "mlp")
-        for file in (ROOT / folder).glob("*.py")
+        file.relative_to(ROOT).as_posix()
+        for folder in ("stages", "pipeline", "mlp")
+        for file in (ROOT / folder).rglob("*.py")
         if "yaml" in set(imports(ast.parse(file.read_text()))) or "params.yaml" in literals(file)
     ]
-    assert sorted(readers) == ["mlp/params.py", "stages/__init__.py"]
+    assert readers == ["pipeline/params/__init__.py"]
 
 
 def literals(file: Path) -> set[str]:
@@ -112,9 +120,21 @@ def test_a_stage_has_a_description_and_its_own_script(stage: str) -> None:
     assert STAGES[stage]["cmd"] == f"python -m stages.{stage}"
 
 
-def test_mlp_imports_neither_stages_nor_dvc() -> None:
-    for file in (ROOT / "mlp").glob("*.py"):
-        assert not {name.partition(".")[0] for name in imports(ast.parse(file.read_text()))} & {"stages", "dvc"}
+@pytest.mark.parametrize(
+    ("package", "above"),
+    [
+        ("mlp", {"pipeline", "stages", "tools", "dvc"}),
+        ("pipeline", {"stages", "tools", "dvc"}),
+        ("stages", {"tools", "dvc"}),
+    ],
+)
+def test_a_layer_imports_nothing_from_above(package: str, above: set[str]) -> None:
+    for file in (ROOT / package).rglob("*.py"):
+        assert not {name.partition(".")[0] for name in imports(ast.parse(file.read_text()))} & above, file
+
+
+def test_stages_are_scripts_of_dvc_yaml_and_nothing_else() -> None:
+    assert {file.stem for file in (ROOT / "stages").iterdir() if file.suffix} == {*STAGES, "__init__"}
 
 
 @pytest.mark.parametrize(
@@ -133,11 +153,12 @@ def test_mlp_imports_neither_stages_nor_dvc() -> None:
         ("train_binary", {"torch", "torchvision", *TABLES}),
         ("lecture", {"torchvision", "torch", "sklearn", "statsmodels"}),
         ("report", {"torch", "torchvision", "sklearn", "scipy", "statsmodels"}),
-        ("predict", {"torchvision", "torch._dynamo", *TABLES}),
+        ("tools.predict", {"torchvision", "torch._dynamo", *TABLES}),
     ],
 )
 def test_starting_a_stage_imports_nothing_that_it_does_not_use(stage: str, unused: set[str]) -> None:
-    script = f"import sys, stages.{stage}; print(*sys.modules)"
+    module = stage if "." in stage else f"stages.{stage}"
+    script = f"import sys, {module}; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True, capture_output=True, text=True)
     loaded = set(done.stdout.split())
     assert not loaded & (unused | {"dvc", "requests", "matplotlib"})
@@ -146,7 +167,7 @@ def test_starting_a_stage_imports_nothing_that_it_does_not_use(stage: str, unuse
 def test_training_does_not_import_the_compiler() -> None:
     """torch.optim.Adam does when it is constructed, which would cost every process more than a second."""
     script = (
-        "import sys, torch; from functools import partial; from mlp.datasets import Examples; from mlp.spec import *;"
+        "import sys, torch; from functools import partial; from mlp.examples import Examples; from mlp.spec import *;"
         "from mlp.models import ShallowNeuralNet; from mlp.training import *;"
         "examples = Examples(torch.rand(8, 4).double(), torch.arange(8) % 2);"
         "fit(partial(ShallowNeuralNet, 4, 3, 2), examples, classification_loss, Settings(1, 4, 0.1), [0]);"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.typing import NDArray
 
-from mlp.by_hand import cross_entropy, one_hot, softmax
+from mlp.formulas import cross_entropy, one_hot, softmax
 
 LOGITS = arrays(np.float64, array_shapes(min_dims=2, max_dims=2, max_side=12), elements=st.floats(-1e6, 1e6))
 

@@ -47,7 +47,7 @@ def run_jobs(
             return [result for future in futures for result in future.result()]
         except BrokenProcessPool as error:
             raise InputError(
-                f"{stage}: a training process was killed, perhaps for want of memory; "
+                f"{stage}: a training process was killed, possibly out of memory; "
                 f"fewer at a time need less: MLP_WORKERS is {workers}"
             ) from error
         except DivergedError as error:

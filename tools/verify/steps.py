@@ -1,6 +1,6 @@
 """Trains one network of each kind, on whatever Python has torch, NumPy and safetensors.
 
-verify/elsewhere.py sends it to such a Python, with mlp and the examples, so it imports nothing else.
+tools/verify/elsewhere.py sends it to such a Python, with mlp and the examples, so it imports nothing else.
 """
 
 import os
@@ -16,14 +16,18 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from mlp.binary import penalised_loss
-from mlp.datasets import Examples, LabelledImages
-from mlp.evaluation import predict, probabilities
+from mlp.evaluation import probabilities
+from mlp.examples import Examples
+from mlp.house_features import FEATURES
+from mlp.images import LabelledImages
 from mlp.models import BinaryShallowNeuralNet, DeepNeuralNet, ShallowNeuralNet
 from mlp.on_torch import OnTorch
-from mlp.spec import CLASSES, FEATURES, PIXELS, Settings
+from mlp.prediction import predict
+from mlp.spec import Settings
 from mlp.training import Loss, classification_loss, fit, regression_loss
 
 SEEDS = [0, 1]
+PIXELS, CLASSES = 784, 10  # of the images
 USUAL = Settings(epochs=100, batch_size=64, learning_rate=0.001)
 WILD = Settings(epochs=10, batch_size=64, learning_rate=0.1)
 
@@ -57,7 +61,7 @@ def main(examples: Path) -> None:
 
 def trainings(data: dict[str, Tensor]) -> dict[str, tuple[Callable[[], nn.Module], Examples, Loss, Settings]]:
     images = LabelledImages(*(data[name] for name in LabelledImages._fields)).examples()
-    prices, dear = (Examples(data["houses"], data[name]) for name in ("prices", "dear"))
+    prices, above_median = (Examples(data["houses"], data[name]) for name in ("prices", "above_median"))
     shallow = partial(ShallowNeuralNet, PIXELS, 64, CLASSES)
     deep = partial(DeepNeuralNet, PIXELS, [80, 40, 20], CLASSES)
     binary_loss = partial(penalised_loss, l1_penalty=0.001)
@@ -69,7 +73,7 @@ def trainings(data: dict[str, Tensor]) -> dict[str, tuple[Callable[[], nn.Module
         "ten-layers": (partial(DeepNeuralNet, PIXELS, [20] * 10, CLASSES), images, classification_loss, USUAL),
         "residual": (Residual, images, classification_loss, USUAL),
         "prices": (partial(DeepNeuralNet, len(FEATURES), [80, 40, 20], 1), prices, regression_loss, USUAL),
-        "binary": (partial(BinaryShallowNeuralNet, len(FEATURES), 8), dear, binary_loss, USUAL),
+        "binary": (partial(BinaryShallowNeuralNet, len(FEATURES), 8), above_median, binary_loss, USUAL),
     }
 
 

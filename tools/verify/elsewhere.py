@@ -17,27 +17,27 @@ from safetensors.numpy import load as from_bytes
 from safetensors.torch import save as to_bytes
 
 import mlp
-from mlp import ames, datasets
+from mlp import ames, images
 from mlp.errors import InputError
-from verify import steps
+from tools.verify import steps
 
 PROGRAM = """
 import base64, io, pathlib, sys, tempfile, zipfile
 with tempfile.TemporaryDirectory() as folder:
     zipfile.ZipFile(io.BytesIO(base64.b64decode({archive!r}))).extractall(folder)
     sys.path.insert(0, folder)
-    from verify import steps
+    from tools.verify import steps
     steps.main(pathlib.Path(folder, "examples.safetensors"))
 """
 
 
 def program(repository: Path, size: int) -> bytes:
-    """What a Python runs: verify/steps.py and all that it needs, with so many images and houses of a repository."""
+    """What a Python runs: tools/verify/steps.py and all that it needs, with the first of a repository's examples."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("examples.safetensors", _examples(repository, size))
-        archive.writestr("verify/__init__.py", "")  # else a package of this name in its folder would come before
-        archive.write(steps.__file__, "verify/steps.py")
+        archive.writestr("tools/verify/__init__.py", "")  # else a package of this name in its folder would come before
+        archive.write(steps.__file__, "tools/verify/steps.py")
         for module in Path(mlp.__path__[0]).glob("*.py"):
             archive.write(module, f"mlp/{module.name}")
     return PROGRAM.format(archive=base64.b64encode(content.getvalue())).encode()
@@ -60,9 +60,9 @@ def train(command: Sequence[str], program: bytes) -> tuple[str, dict[str, NDArra
 
 
 def _examples(repository: Path, size: int) -> bytes:
-    images = datasets.load(repository / "data/processed/train.safetensors")
-    images = images._replace(images=images.images[:size], labels=images.labels[:size])
+    training = images.load(repository / "data/processed/train.safetensors")
+    training = training._replace(images=training.images[:size], labels=training.labels[:size])
     houses = ames.load(repository / "data/prices/all/train.safetensors")
-    dear = (houses.prices > houses.median_price()).double()
-    of_houses = {"houses": houses.inputs(), "prices": houses.targets(), "dear": dear}
-    return to_bytes(images._asdict() | {name: tensor[:size] for name, tensor in of_houses.items()})
+    above_median = (houses.prices > houses.median_price()).double()
+    of_houses = {"houses": houses.inputs(), "prices": houses.targets(), "above_median": above_median}
+    return to_bytes(training._asdict() | {name: tensor[:size] for name, tensor in of_houses.items()})

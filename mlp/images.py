@@ -1,4 +1,4 @@
-"""Labelled images: reading them, splitting them, and handing them out in batches."""
+"""Labelled images: reading them, splitting them, and what normalises them."""
 
 import math
 from pathlib import Path
@@ -9,21 +9,14 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-
-class Examples(NamedTuple):
-    """What a network learns from, or is asked about."""
-
-    inputs: Tensor  # [n, columns], float64, or bytes
-    targets: Tensor  # [n]
-    shift: float = 0.0  # of bytes: what is taken off, a multiple of 1/64
-    divisor: float | None = None  # of bytes: what they are divided by then
+from mlp.examples import Examples
 
 
 class LabelledImages(NamedTuple):
-    """A part of a data set, with the statistics that normalise it: those of the training part."""
+    """A split of a data set, with the statistics that normalise it: those of the training split."""
 
-    images: Tensor  # uint8 [n, 28, 28], 0 (background) to 255
-    labels: Tensor  # int64 [n], 0 to 9
+    images: Tensor  # uint8 [n, height, width], 0 (background) to 255
+    labels: Tensor  # int64 [n], from 0
     mean: Tensor  # float64 [], of all training pixels scaled to [0, 1]
     std: Tensor  # float64 [], likewise
 
@@ -53,6 +46,11 @@ def read_idx(path: Path) -> Tensor:
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
 
 
+def write_idx(array: Tensor, path: Path) -> None:
+    """Writes bytes, uint8 of up to 255 dimensions, as an IDX file."""
+    path.write_bytes(bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.numpy().tobytes())
+
+
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and population standard deviation of uint8 images scaled to [0, 1], as float64 scalars.
 
@@ -68,9 +66,9 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def stratified_split(labels: Tensor, validation_size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of a training and a validation part, both ascending, int64.
+    """Indices of a training and a validation split, both ascending, int64.
 
-    Each class gives the validation part its share of `validation_size`, rounded by largest remainder
+    Each class gives the validation split its share of `validation_size`, rounded by largest remainder
     (ties to the lower class), drawn at random with `seed`.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import vl_convert
 
-from stages.networks import NETWORKS
+from pipeline.networks import NETWORKS
 
 Chart = dict[str, Any]
 

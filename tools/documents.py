@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from stages.charts import LOOK, svg
-from stages.lecture import table
+from pipeline.charts import LOOK, svg
+from pipeline.tables import markdown_table
 from stages.report import answer
 
 DOCUMENTS = ["README.md", "docs/comparison.md", "docs/reproducibility.md"]
@@ -19,7 +19,7 @@ HISTORY = [
     f"dvc exp show --md --rev {AFTER} -n 2 --only-changed --hide-workspace "
     "--drop 'Created|models|plots|metrics/[cn]|.*(json$|std|calibration|low|high|probability|mcnemar)'",
 ]
-COMPARE = f"python -m stages.compare {BEFORE} {AFTER}"
+COMPARE = f"python -m tools.compare_commits {BEFORE} {AFTER}"
 
 
 def blocks(root: Path) -> dict[str, str]:
@@ -66,7 +66,7 @@ def networks(scores: pd.DataFrame) -> str:
         parameters = f"{of.parameters.iloc[0]:,}"
         measures = [spread(each, ".4f") for each in (of.accuracy, of.loss, of.calibration_error)]
         rows.append([name, *measures, parameters, str(len(of))])
-    return table(["network", "test accuracy", "test loss", "calibration error", "parameters", "seeds"], rows)
+    return markdown_table(["network", "test accuracy", "test loss", "calibration error", "parameters", "seeds"], rows)
 
 
 def design(root: Path) -> str:
@@ -78,7 +78,7 @@ def design(root: Path) -> str:
 
 def comparison(found: dict[str, float | str]) -> str:
     """Each number of a comparison as it stands in metrics/evaluation.json."""
-    return table(["`comparison`", "here"], [[f"`{key}`", str(value)] for key, value in found.items()])
+    return markdown_table(["`comparison`", "here"], [[f"`{key}`", str(value)] for key, value in found.items()])
 
 
 def seeds(measured: pd.DataFrame) -> str:
@@ -87,7 +87,7 @@ def seeds(measured: pd.DataFrame) -> str:
     gaps = ["none" if pd.isna(each) else f"{100 * each:.2f} points" for each in measured.detectable]
     rows = zip(map(str, measured.seeds), minutes, alarms, gaps, strict=True)
     header = ["seeds", "minutes of training on one core", "false alarms", "shown four times of five: a difference of"]
-    return table(header, rows)
+    return markdown_table(header, rows)
 
 
 def prices(scores: pd.DataFrame) -> str:
@@ -96,7 +96,7 @@ def prices(scores: pd.DataFrame) -> str:
         for model in scores.model.unique():
             of = scores[(scores.houses == houses) & (scores.model == model) & (scores.part == "test")]
             rows.append([label, model, spread(of.rmse, ",.0f"), spread(of.rmsle, ".4f"), spread(of.r2, ".3f")])
-    return table(["houses", "model", "RMSE in dollars", "RMSLE", "R² of the logarithm"], rows)
+    return markdown_table(["houses", "model", "RMSE in dollars", "RMSLE", "R² of the logarithm"], rows)
 
 
 def binary(scores: pd.DataFrame) -> str:
@@ -105,12 +105,12 @@ def binary(scores: pd.DataFrame) -> str:
         of = scores[scores.l1_penalty == penalty]
         losses = [spread(column, ".3f") for column in (of.training_loss, of.test_loss, of.test_accuracy)]
         rows.append([f"{penalty:g}", spread(of.l1_norm, ".1f"), *losses])
-    return table(["L1 penalty", "L1 norm of the weights", "training loss", "test loss", "test accuracy"], rows)
+    return markdown_table(["L1 penalty", "L1 norm of the weights", "training loss", "test loss", "test accuracy"], rows)
 
 
 def verified(rows: pd.DataFrame) -> str:
     cells = [[str(row.circumstance), str(row.result), str(row.remark)] for row in rows.itertuples()]
-    return f"On {rows.machine[0]}:\n\n{table(['circumstance', 'result', 'remark'], cells)}"
+    return f"On {rows.machine[0]}:\n\n{markdown_table(['circumstance', 'result', 'remark'], cells)}"
 
 
 def spread(values: "pd.Series[float]", form: str) -> str:

@@ -16,9 +16,9 @@ from torch import nn
 from torchvision import transforms
 from torchvision.datasets.mnist import read_image_file, read_label_file
 
-from mlp.datasets import LabelledImages, load, pixel_statistics, read_idx, save, stratified_split
-from mlp.evaluation import predict
-from mlp.spec import CLASS_NAMES
+from mlp.images import LabelledImages, load, pixel_statistics, read_idx, save, stratified_split
+from mlp.prediction import predict
+from pipeline.datasets import source
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +37,15 @@ def test_idx_files_read_as_torchvision_reads_them(mnist_raw: Path) -> None:
 def test_fashion_mnist_is_60000_images_of_28_by_28_and_sample_894_is_a_bag(raw: Callable[[str], Path]) -> None:
     labels = read_idx(raw("fashion_mnist") / "train-labels-idx1-ubyte").long()
     assert read_idx(raw("fashion_mnist") / "train-images-idx3-ubyte").shape == (60_000, 28, 28)
-    assert CLASS_NAMES["fashion_mnist"][int(labels[894])] == "Bag"
+    assert source("fashion_mnist").classes[int(labels[894])] == "Bag"
     assert labels.bincount().tolist() == [6000] * 10
 
 
 def test_class_names_are_the_lectures() -> None:
-    assert ", ".join(CLASS_NAMES["fashion_mnist"]) == (
+    assert ", ".join(source("fashion_mnist").classes) == (
         "T-Shirt, Trouser, Pullover, Dress, Coat, Sandal, Shirt, Sneaker, Bag, Ankle Boot"
     )
-    assert CLASS_NAMES["mnist"] == [str(digit) for digit in range(10)]
+    assert source("mnist").classes == [str(digit) for digit in range(10)]
 
 
 @given(arrays(np.uint8, array_shapes(max_dims=4)))

@@ -1,7 +1,11 @@
-"""The typed schema of params.yaml: every key, and what it may hold."""
+"""Reading params.yaml: the types of its values, and the errors that name a wrong one.
+
+Each group of keys has its schema in a module of its own, and a stage composes those that it reads: so a key that is
+added for one stage reruns no other. `complete.Params` is the whole file.
+"""
 
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, TypeVar
 
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -21,7 +25,7 @@ def _number(value: object) -> object:
 
 
 def _distinct(items: list[Item]) -> list[Item]:
-    if any(item in items[:place] for place, item in enumerate(items)):
+    if any(item in items[:index] for index, item in enumerate(items)):
         raise ValueError
     return items
 
@@ -29,6 +33,10 @@ def _distinct(items: list[Item]) -> list[Item]:
 Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
 Size = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
 Units = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1 to 10000")]
+DatasetName = Annotated[
+    str,
+    Field(pattern=r"^\w[\w-]*$", description="mnist, fashion_mnist, or the name of a folder of images in data/manual"),
+]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")]
 Text = Annotated[str, Field(min_length=1, description="a text")]
 Number = Annotated[float, BeforeValidator(_number)]
@@ -71,12 +79,15 @@ Penalties = Annotated[
 
 
 class Group(BaseModel):
+    """Keys that belong together. Other keys among them are refused."""
+
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Preprocess(Group):
-    validation_size: Size
-    seed: Seed
+class Schema(Group):
+    """The top-level keys that a stage reads. Others are left to other stages."""
+
+    model_config = ConfigDict(extra="ignore")
 
 
 class Training(Group):
@@ -85,77 +96,26 @@ class Training(Group):
     learning_rate: LearningRate
 
 
-class ShallowTraining(Training):
-    hidden: Units
+Params = TypeVar("Params", bound=Group)
 
 
-class SizeComparison(Training):
-    architectures: Architectures
-
-
-class LearningRateComparison(Group):
-    hidden: HiddenLayers
-    learning_rates: LearningRates
-    seeds: Seeds
-    epochs: Count
-    batch_size: Count
-
-
-class PricePreprocess(Group):
-    file: Text
-    sheet: Text
-    validation_size: Count
-    test_size: Count
-    seed: Seed
-
-
-class PriceTraining(Training):
-    shallow_hidden: Units
-    deep_hidden: HiddenLayers
-
-
-class PriceEvaluation(Group):
-    ridge_penalties: Penalties
-
-
-class BinaryTraining(Training):
-    hidden: Units
-    betas: Betas
-    l1_penalties: Penalties
-
-
-class Params(Group):
-    dataset: Annotated[Literal["mnist", "fashion_mnist"], Field(description="mnist or fashion_mnist")]
-    hidden: HiddenLayers
-    seeds: Seeds
-    preprocess: Preprocess
-    train_shallow: ShallowTraining
-    train_deep: Training
-    compare_sizes: SizeComparison
-    compare_learning_rates: LearningRateComparison
-    preprocess_prices: PricePreprocess
-    train_prices: PriceTraining
-    evaluate_prices: PriceEvaluation
-    train_binary: BinaryTraining
-
-
-def load(path: Path) -> Params:
-    """Reads a params file and checks all of it.
+def load(schema: type[Params], path: Path = Path("params.yaml")) -> Params:
+    """Reads what a schema names from a params file, and checks it.
 
     Raises InputError with a line for each wrong key, or OSError where there is no such file.
     """
     try:
-        return Params.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+        return schema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
     except ValidationError as error:
-        raise InputError("\n".join(f"{path}: {_line(detail)}" for detail in error.errors())) from error
+        raise InputError("\n".join(f"{path}: {_line(schema, detail)}" for detail in error.errors())) from error
 
 
-def _line(error: ErrorDetails) -> str:
+def _line(schema: type[Group], error: ErrorDetails) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
     value = "missing" if error["type"] == "missing" else repr(error["input"])
-    return f"{key or 'the file'} is {value}; allowed: {_allowed(Params, error['loc'])}"
+    return f"{key or 'the file'} is {value}; allowed: {_allowed(schema, error['loc'])}"
 
 
 def _allowed(group: type[Group], key: tuple[int | str, ...]) -> str | None:

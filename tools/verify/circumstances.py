@@ -23,9 +23,8 @@ import yaml
 from tqdm import tqdm
 
 from mlp.errors import InputError
-from mlp.params import Params
-from stages import write_csv
-from verify import difference, elsewhere, steps
+from pipeline.tables import write_csv
+from tools.verify import difference, elsewhere, steps
 
 CAPABILITIES = ["DEFAULT", "AVX2", "AVX512"]  # instructions that torch knows for x86-64, each with those before it
 # the kernels of NumPy's OpenBLAS, and what they need; AMD's Zen has those of Haswell
@@ -107,7 +106,7 @@ EMULATED = [
 ]
 
 
-def main(_: Params) -> None:
+def main() -> None:
     changed = subprocess.check_output(["git", "status", "--porcelain"], text=True).splitlines()
     if changed:
         raise InputError(f"{changed[0][3:]}: not committed; what is rebuilt is the last commit")
@@ -178,9 +177,8 @@ def rebuild(repository: Path, circumstance: Circumstance) -> Row:
     with TemporaryDirectory() as scratch:
         clone = Path(scratch, circumstance.folder)
         subprocess.run(["git", "clone", "--quiet", repository, clone], check=True)
-        (clone / "data/manual").mkdir()
-        for raw in (repository / "data/raw").glob("*"):
-            (clone / "data/manual" / raw.name).symlink_to(raw)
+        for file in (repository / "data/raw").glob("*/*-ubyte"):
+            (clone / "data/manual" / file.parent.name / file.name).symlink_to(file)
         stages = yaml.safe_load((clone / "dvc.yaml").read_text())["stages"]
         # --force: a cache that is configured for all projects of a user is not empty
         targets = [["--single-item", stage] for stage in stages] if circumstance.one_by_one else [[]]

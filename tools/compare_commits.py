@@ -12,11 +12,12 @@ from scipy import stats
 
 from mlp.comparison import LEVEL, holm
 from mlp.errors import InputError
-from stages import explaining_errors
+from pipeline.stage import exit_on_user_error
+from pipeline.tables import mean_and_std
 
 MEASURES = {  # in git, a row for each seed: columns that name what was measured, and the measure
     "metrics/networks.csv": (["network"], "accuracy"),
-    "metrics/prices.csv": (["part", "houses", "model"], "rmsle"),
+    "metrics/prices.csv": (["split", "houses", "model"], "rmsle"),
     "metrics/binary.csv": (["l1_penalty"], "test_accuracy"),
 }
 
@@ -29,7 +30,7 @@ class Change(NamedTuple):
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m stages.compare", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.compare_commits", description=__doc__)
     parser.add_argument("before", help="a commit, as git names it")
     parser.add_argument("after", help="another")
     arguments = parser.parse_args()
@@ -43,8 +44,8 @@ def main() -> None:
     rows = [
         [
             change.what,
-            _spread(change.before),
-            _spread(change.after),
+            mean_and_std(change.before.tolist()),
+            mean_and_std(change.after.tolist()),
             f"{change.after.mean() - change.before.mean():+.4f}",
             f"{p_value:.2g}",
             "more than the noise of seeds" if p_value <= LEVEL else "no difference shown",
@@ -85,9 +86,5 @@ def _run(*command: str) -> str:
     return done.stdout
 
 
-def _spread(values: "pd.Series[float]") -> str:
-    return f"{values.mean():.4f}" + (f" ± {values.std():.4f}" if len(values) > 1 else "")
-
-
 if __name__ == "__main__":
-    explaining_errors(main)
+    exit_on_user_error(main)

@@ -1,0 +1,11 @@
+"""The Excel file of house prices, and how its houses are split."""
+
+from pipeline.params import Count, Group, Seed, Text
+
+
+class PreprocessPrices(Group):
+    file: Text
+    sheet: Text
+    validation_size: Count
+    test_size: Count
+    seed: Seed

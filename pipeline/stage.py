@@ -1,0 +1,22 @@
+"""Running a stage or another command, and what its user sees of errors."""
+
+import sys
+from collections.abc import Callable
+
+from mlp.errors import InputError
+from pipeline.params import Params, load
+
+
+def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
+    """Runs a stage on what its schema reads from params.yaml."""
+    exit_on_user_error(lambda: stage(load(schema)))
+
+
+def exit_on_user_error(command: Callable[[], None]) -> None:
+    """Runs a command. What the user can mend ends in one line and exit status 1."""
+    try:
+        command()
+    except (InputError, OSError) as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")

@@ -1,0 +1,8 @@
+"""What `make verify` runs: see tools/verify/circumstances.py."""
+
+import stages  # noqa: F401 - first, as it sets how tqdm writes to a log
+from pipeline.stage import exit_on_user_error
+from tools.verify.circumstances import main
+
+if __name__ == "__main__":
+    exit_on_user_error(main)
