@@ -25,7 +25,7 @@ from mlp.house_features import FEATURES
 from mlp.on_numpy import OnNumpy
 
 PRICE = "SalePrice"
-LARGE = 4000  # square feet of living area above which De Cock (2011) advises to leave a house out
+LARGE = 4000  # square feet of living area above which De Cock (2011) recommends excluding a house
 MOST = 1e100  # of a number: the squares of larger ones could overflow
 MOST_ROWS = 2**20  # Excel's own limit
 MOST_BYTES = 50_000_000  # of an unpacked Excel file; the project's own has 1,681,505
@@ -65,17 +65,17 @@ class AmesHousingDataset(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Houses(NamedTuple):
-    """A part of the houses, with the statistics that standardise it: those of the training part."""
+    """A split of the houses, with the statistics that standardise it: those of the training split."""
 
     features: Tensor  # float64 [n, 16]
     prices: Tensor  # float64 [n], dollars
-    mean: Tensor  # float64 [16], of the training part's features
+    mean: Tensor  # float64 [16], of the training split's features
     std: Tensor  # float64 [16], likewise, and 1 where a feature does not vary
-    log_mean: Tensor  # float64 [], of the natural logarithm of the training part's prices
+    log_mean: Tensor  # float64 [], of the natural logarithm of the training split's prices
     log_std: Tensor  # float64 [], likewise
 
     def inputs(self) -> Tensor:
-        """Features of mean 0 and deviation 1 over the training part, float64 [n, 16]."""
+        """Features of mean 0 and deviation 1 over the training split, float64 [n, 16]."""
         return (self.features - self.mean) / self.std
 
     def targets(self) -> Tensor:
@@ -103,18 +103,18 @@ def load(path: Path) -> Houses:
 
 
 def split(dataset: AmesHousingDataset, validation_size: int, test_size: int, seed: int) -> list[Tensor]:
-    """Indices of a training, a validation and a test part at random, each ascending, int64."""
+    """Indices of random training, validation and test splits, each ascending, int64."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     sizes = [len(dataset) - validation_size - test_size, validation_size, test_size]
-    return [part.sort().values for part in torch.split(order, sizes)]
+    return [indices.sort().values for indices in torch.split(order, sizes)]
 
 
-def standardise(dataset: AmesHousingDataset, training: Tensor, parts: list[Tensor]) -> list[Houses]:
-    """The parts, given by their indices, with the statistics of the part `training`."""
+def standardise(dataset: AmesHousingDataset, training: Tensor, splits: list[Tensor]) -> list[Houses]:
+    """The splits, given by their indices, with the statistics of the split `training`."""
     columns = [*dataset.features[training].T, logarithms(dataset.prices[training])]
     means, stds = zip(*(_mean_and_std(column.tolist()) for column in columns), strict=True)
-    statistics = [torch.tensor(each, dtype=torch.float64) for each in (means[:-1], stds[:-1], means[-1], stds[-1])]
-    return [Houses(dataset.features[part], dataset.prices[part], *statistics) for part in parts]
+    scales = [torch.tensor(each, dtype=torch.float64) for each in (means[:-1], stds[:-1], means[-1], stds[-1])]
+    return [Houses(dataset.features[chosen], dataset.prices[chosen], *scales) for chosen in splits]
 
 
 def logarithms(prices: Tensor) -> Tensor:
@@ -151,8 +151,8 @@ def _read(path: Path, sheet: str | None) -> list[list[float]]:
             return float(value)
         fault = _why_empty(path, sheet, row, column + 1) if value is None else f"is {value!r}"
         allowed = f"a number above {least:g} and below {MOST:g}"
-        place = f"row {row}, column {get_column_letter(column + 1)} ({name})"
-        raise InputError(f"{path}, sheet {sheet}, {place}: {fault}; allowed: {allowed}")
+        cell = f"row {row}, column {get_column_letter(column + 1)} ({name})"
+        raise InputError(f"{path}, sheet {sheet}, {cell}: {fault}; allowed: {allowed}")
 
     return [[number(row, name) for name in [*FEATURES, PRICE]] for row in range(2, len(rows) + 1)]
 
@@ -177,12 +177,12 @@ def _columns(path: Path, sheet: str, header: tuple[Any, ...]) -> dict[str, int]:
     """Where each column of FEATURES and PRICE is, from 0."""
     columns = {}
     for name in [*FEATURES, PRICE]:
-        places = [place for place, cell in enumerate(header) if cell == name]
-        if len(places) != 1:
-            letters = " and ".join(get_column_letter(place + 1) for place in places)
-            fault = f"is doubled, in {letters}" if places else f"is missing{_merged(path, sheet, row=1)}"
-            raise InputError(f"{path}, sheet {sheet}, row 1: column {name!r} {fault}; allowed: once")
-        columns[name] = places[0]
+        found = [index for index, cell in enumerate(header) if cell == name]
+        if len(found) != 1:
+            letters = " and ".join(get_column_letter(index + 1) for index in found)
+            fault = f"appears in {letters}" if found else f"is missing{_merged(path, sheet, row=1)}"
+            raise InputError(f"{path}, sheet {sheet}, row 1: column {name!r} {fault}; it must appear exactly once")
+        columns[name] = found[0]
     return columns
 
 
@@ -195,7 +195,7 @@ def _why_empty(path: Path, sheet: str, row: int, column: int) -> str:
 
 
 def _merged(path: Path, sheet: str, row: int, column: int | None = None) -> str:
-    """Names the merged cells that cover a place, if there are any."""
+    """Names the merged cells that cover a cell or row, if there are any."""
     with _opened(path) as book:
         ranges = [
             cells.coord

@@ -1,4 +1,4 @@
-"""Trained networks to and from safetensors files. A file says what made it and rebuilds its own network."""
+"""Trained networks as safetensors files, whose metadata suffice to rebuild the network."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ from mlp.spec import Architecture
 
 
 class Normalisation(BaseModel):
-    """Of pixels scaled to [0, 1], see `datasets.LabelledImages`."""
+    """Of pixels scaled to [0, 1], see `images.LabelledImages`."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
@@ -26,13 +26,13 @@ class Normalisation(BaseModel):
 
 
 class Origin(BaseModel):
-    """What a file's metadata tell of its network."""
+    """The metadata of a network's file."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
 
     architecture: str  # the network's class
     arguments: list[Any]  # of the class
-    summary: str  # the network as print shows it
+    summary: str  # as print shows the network
     dataset: str
     seed: int
     settings: dict[str, Any]  # of the training
@@ -83,7 +83,7 @@ def load(path: Path, dataset: str) -> nn.Module:
 
 
 def read_origin(path: Path) -> Origin:
-    """What a network's file says of it. Raises InputError where it says nothing, OSError where it cannot be read."""
+    """Reads the metadata. Raises InputError where they are missing or wrong, OSError where the file cannot be read."""
     with _refusing_what_does_not_fit(path), safe_open(path, "pt") as file:
         return Origin.model_validate_json(file.metadata()["network"])
 

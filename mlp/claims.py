@@ -1,4 +1,4 @@
-"""Whether a number or an order that somebody claims fits what several seeds gave."""
+"""Whether a claimed number, or order of two, is compatible with the results of several seeds."""
 
 import math
 import statistics
@@ -31,7 +31,7 @@ def mean(values: Sequence[float]) -> Interval:
 
 
 def _interval(values: Sequence[float], factor: float, at_once: int = 1) -> Interval:
-    if len(values) < 2:  # says nothing about its spread
+    if len(values) < 2:  # no estimate of the variance
         return Interval(-math.inf, math.inf)
     quantile = float(stdtrit(len(values) - 1, 1 - (1 - CONFIDENCE) / 2 / at_once))
     half = quantile * statistics.stdev(values) * factor
@@ -39,7 +39,7 @@ def _interval(values: Sequence[float], factor: float, at_once: int = 1) -> Inter
 
 
 def verdict_on_number(claimed: float, values: Sequence[float], at_once: int = 1) -> str:
-    """Whether the number of a single run could be one of ours. With one seed of ours it cannot be told."""
+    """Whether a claimed number lies in the prediction interval. One seed has none."""
     if len(values) < 2:
         return OPEN
     low, high = prediction_interval(values, at_once)
@@ -47,6 +47,6 @@ def verdict_on_number(claimed: float, values: Sequence[float], at_once: int = 1)
 
 
 def verdict_on_order(better: Sequence[float], worse: Sequence[float]) -> str:
-    """Whether `better` is above `worse` on average, from the differences of the same seeds."""
+    """Whether `better` is above `worse` on average, from the confidence interval of their paired differences."""
     low, high = mean([a - b for a, b in zip(better, worse, strict=True)])
     return HELD if low > 0 else FAILED if high < 0 else OPEN

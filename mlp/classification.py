@@ -21,7 +21,7 @@ def train(
     arrays: Any = None,
     on_epoch: Callable[[], None] = lambda: None,
 ) -> tuple[list[nn.Module], list[list[Epoch]]]:
-    """Trains a network for each seed to classify images, with cross-entropy, and gives their learning curves too.
+    """Trains a network for each seed with cross-entropy; returns the networks and their learning curves.
 
     See `fit`.
     """

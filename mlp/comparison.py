@@ -1,6 +1,7 @@
-"""Whether two kinds of network differ on test images, by how much, and whether to believe it."""
+"""Statistical comparison of kinds of network on test images, over several seeds."""
 
 from collections.abc import Sequence
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -9,32 +10,32 @@ from scipy import stats
 from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.multitest import multipletests
 
-Correct = NDArray[np.bool_]  # [seeds, images]: is the network of a seed right about an image?
+Correct = NDArray[np.bool_]  # [seeds, images]: whether the network of each seed classifies each image correctly
 
-LEVEL = 0.05  # of every test, and the share of samples that an interval leaves out
+LEVEL = 0.05  # significance level of every test; intervals have coverage 1 - LEVEL
 NO_DIFFERENCE = "no difference shown"
 
 
 class Comparison(NamedTuple):
-    """A second kind of network beside a first. All but the p-values are of accuracies, from 0 to 1."""
+    """A second kind of network compared with a first. Differences are of accuracies, from 0 to 1."""
 
     difference: float  # of the mean accuracies, second minus first
     low: float  # of the 95 % interval of the difference, over seeds and images
     high: float
-    probability_of_improvement: float  # that a network of the second kind has the higher accuracy
-    p_value: float  # of networks that differ in nothing but their seeds
-    mcnemar_p_value: float  # of one pair of networks, those of the first seed
+    probability_of_improvement: float  # that a random network of the second kind is the more accurate
+    p_value: float  # sign-flip test over seeds
+    mcnemar_p_value: float  # over images, for the networks of the first seed
     verdict: str
 
 
 def compare(
     first: Correct, second: Correct, names: tuple[str, str], resamples: int = 5_000, level: float = LEVEL
 ) -> Comparison:
-    """Compares two kinds of network, of the same seeds and on the same images, each in the same order.
+    """Compares two kinds of network that have the same seeds and were tested on the same images, in the same order.
 
-    `level` is the share of samples that the interval leaves out.
+    The interval has coverage 1 - `level`.
     """
-    counts = first.sum(axis=1), second.sum(axis=1)  # whole numbers, so that ties are ties
+    counts = first.sum(axis=1), second.sum(axis=1)  # integers, so that ties are exact
     low, high = bootstrap(first, second, resamples, level)
     p_value = sign_flip(counts[1] - counts[0])
     return Comparison(
@@ -49,12 +50,11 @@ def compare(
 
 
 def compare_all(networks: dict[str, Correct], resamples: int = 5_000) -> list[tuple[str, str, Comparison, float]]:
-    """Compares every pair: both names, the comparison, and its p-value after Holm, on which its verdict rests.
+    """Compares every pair: both names, the comparison, and its Holm-adjusted p-value, on which its verdict rests.
 
-    The intervals are wider (Bonferroni), so that all together hold the differences in 95 % of cases.
+    The intervals have Bonferroni's correction: their simultaneous coverage is 95 %.
     """
-    names = list(networks)
-    pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
+    pairs = list(combinations(networks, 2))
     found = [compare(networks[a], networks[b], (a, b), resamples, LEVEL / len(pairs)) for a, b in pairs]
     adjusted = holm([each.p_value for each in found])
     return [
@@ -64,10 +64,10 @@ def compare_all(networks: dict[str, Correct], resamples: int = 5_000) -> list[tu
 
 
 def verdict(low: float, high: float, p_value: float, names: tuple[str, str]) -> str:
-    """A difference is shown where the interval leaves out 0 and seeds alone would seldom give as much.
+    """A difference is shown if the interval excludes 0 and the p-value is at most LEVEL.
 
-    The interval asks whether other test images would say the same, but of few seeds it is too narrow; the p-value is
-    exact for few seeds, but knows these test images only. Either alone would see differences where there are none.
+    The interval covers the choice of test images, but is too narrow for few seeds; the p-value is exact for few seeds,
+    but conditional on these test images. Either alone has too many false positives.
     """
     if p_value > LEVEL or low <= 0 <= high:
         return NO_DIFFERENCE
@@ -77,9 +77,9 @@ def verdict(low: float, high: float, p_value: float, names: tuple[str, str]) -> 
 def bootstrap(first: Correct, second: Correct, resamples: int, level: float = LEVEL) -> tuple[float, float]:
     """The percentile interval of the difference of mean accuracies, second minus first; `level` 0.05 gives 95 %.
 
-    Each resample draws seeds and images with replacement. Both kinds get the same draws, as they have the same seeds
-    and images. Seeds and images vary crossed, a hierarchical bootstrap: Agarwal et al., Deep Reinforcement Learning at
-    the Edge of the Statistical Precipice, NeurIPS 2021, with the images as the tasks.
+    A crossed, paired bootstrap: each resample draws seeds and images with replacement, the same for both kinds
+    (Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS 2021, with images as
+    tasks).
     """
     generator = np.random.default_rng(0)
     differences = second.astype(np.int8) - first.astype(np.int8)
@@ -93,10 +93,10 @@ def bootstrap(first: Correct, second: Correct, resamples: int, level: float = LE
 
 
 def sign_flip(differences: NDArray[np.int64]) -> float:
-    """The two-sided p-value that the mean difference is 0, from all signs that the differences could have.
+    """The two-sided p-value of a mean difference of 0, from a sign-flip permutation test over seeds.
 
-    If the kinds of network do not differ, each seed's difference is as likely the other way round. Exact up to 16
-    seeds, from random signs above. Five seeds give 2/32 at best: too few to show anything.
+    If the kinds of network do not differ, the sign of each seed's difference is random. Exact up to 16 seeds, sampled
+    above. The smallest p-value of five seeds is 2/32, so five can show nothing.
     """
     if len(differences) < 2:
         return 1.0
@@ -112,12 +112,12 @@ def sign_flip(differences: NDArray[np.int64]) -> float:
 
 
 def probability_of_improvement(first: NDArray[np.int64], second: NDArray[np.int64]) -> float:
-    """How often one of the second beats one of the first, a tie counting half: Mann-Whitney's U of all the pairs."""
+    """The share of pairs in which the second is larger, ties counting half: Mann-Whitney's U, normalised."""
     return float(stats.mannwhitneyu(second, first).statistic / (len(first) * len(second)))
 
 
 def mcnemar_exact(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """The exact p-value that two networks err equally often, from the images about which only one is right.
+    """The exact p-value of equal error rates, from the images that only one of two networks classifies correctly.
 
     Dietterich, Approximate Statistical Tests for Comparing Supervised Classification Learning Algorithms, 1998.
     """
@@ -126,5 +126,5 @@ def mcnemar_exact(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """P-values of which all together are wrong in no more than `LEVEL` of all cases, each at least what it was."""
+    """P-values adjusted by Holm's method, which controls the family-wise error rate."""
     return multipletests(p_values, LEVEL, method="holm")[1].tolist() if p_values else []

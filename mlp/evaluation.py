@@ -23,17 +23,17 @@ def mean_cross_entropy(logits: Tensor, labels: Tensor) -> float:
 
 
 def correct(logits: Tensor, labels: Tensor) -> Tensor:
-    """Whether the most probable class of each image is the right one, bool [n]."""
+    """Whether each image is classified correctly, bool [n]."""
     return probabilities(logits).argmax(dim=1) == labels
 
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
-    """Share of the images whose most probable class is the right one."""
+    """Share of the images that are classified correctly."""
     return int(correct(logits, labels).sum()) / len(labels)
 
 
 def confusion(logits: Tensor, labels: Tensor) -> Tensor:
-    """Share of the images of each actual class (row) that each class is predicted for, float64 [classes, classes]."""
+    """Share of the images of each actual class (row) that are predicted as each class, float64 [classes, classes]."""
     classes = logits.shape[1]
     pairs = labels * classes + probabilities(logits).argmax(dim=1)
     counts = pairs.bincount(minlength=classes**2).reshape(classes, classes).double()
@@ -41,7 +41,7 @@ def confusion(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 class Bin(NamedTuple):
-    """Images about whose most probable class a network is about equally sure."""
+    """Images of similar confidence."""
 
     images: int
     confidence: float  # mean probability of the most probable class
@@ -49,7 +49,7 @@ class Bin(NamedTuple):
 
 
 def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[Bin]:
-    """Images by their highest probability, in bins of equal width from 0 to 1; empty bins are left out."""
+    """Images binned by confidence, in bins of equal width from 0 to 1, without the empty ones."""
     confidences, predicted = probabilities(logits).max(dim=1)
     numbers = (confidences * bins).ceil().long().clamp(min=1)
     groups = [numbers == number for number in range(1, bins + 1)]
@@ -61,7 +61,7 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[Bin]:
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
-    """Mean distance between confidence and accuracy over images: Guo et al., On Calibration, ICML 2017."""
+    """The mean distance of confidence and accuracy over images: Guo et al., On Calibration, ICML 2017."""
     images = sum(each.images for each in bins)
     return math.fsum(each.images * abs(each.accuracy - each.confidence) for each in bins) / images
 
@@ -71,10 +71,10 @@ def parameter_count(network: nn.Module) -> int:
 
 
 def training_multiply_adds(network: nn.Module, images: int) -> int:
-    """Multiply-adds of training a network of dense layers on so many images, all epochs together.
+    """Multiply-adds of training a network of dense layers on a number of images, summed over epochs.
 
-    An image meets each weight three times: for the output, for the weight's gradient, and for the gradient that goes
-    on to the layer before, which the first layer does not need.
+    Each weight is used three times per image: for the output, for its own gradient, and for the gradient of the layer's
+    inputs, which the first layer does not need.
     """
     layers = [layer.weight.numel() for layer in network.modules() if isinstance(layer, nn.Linear)]
     return (3 * sum(layers) - layers[0]) * images

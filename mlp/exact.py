@@ -259,7 +259,7 @@ def exp(arrays: Any, x: Array) -> Array:
     x = arrays.minimum(arrays.maximum(x, LEAST), MOST)
     steps = arrays.rint(x * PARTS)
     rest = x - steps / PARTS  # exact
-    number = arrays.whole(steps)
+    number = arrays.integers(steps)
     power = arrays.take(arrays.exp, (number >> 12) - LEAST) * arrays.take(arrays.exp_part, number & (PARTS - 1))
     return power * (((rest / 6 + 0.5) * rest + 1) * rest + 1)
 
@@ -274,7 +274,7 @@ def log(arrays: Any, x: Array) -> Array:
     rest = (mantissa - near) / (mantissa + near)
     square = rest * rest
     small = rest * (2 + square * (square * 0.4 + 2 / 3))
-    result = exponent * LOG_2 + (arrays.take(arrays.log, arrays.whole(number) - FIRST) + small)
+    result = exponent * LOG_2 + (arrays.take(arrays.log, arrays.integers(number) - FIRST) + small)
     return arrays.where(x > 0, result, arrays.where(x == 0, -math.inf, math.nan))
 
 

@@ -17,7 +17,7 @@ def softmax(logits: Floats) -> Floats:
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Floats:
-    """1 at each label's place and 0 elsewhere, [n, classes]."""
+    """1 at the index of each label and 0 elsewhere, [n, classes]."""
     return np.eye(classes)[labels]
 
 

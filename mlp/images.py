@@ -1,4 +1,4 @@
-"""Labelled images: reading them, splitting them, and what normalises them."""
+"""Labelled images: reading, splitting and normalising them."""
 
 import math
 from pathlib import Path
@@ -13,7 +13,7 @@ from mlp.examples import Examples
 
 
 class LabelledImages(NamedTuple):
-    """A split of a data set, with the statistics that normalise it: those of the training split."""
+    """A split of a data set, with the pixel statistics of the training split."""
 
     images: Tensor  # uint8 [n, height, width], 0 (background) to 255
     labels: Tensor  # int64 [n], from 0
@@ -21,7 +21,7 @@ class LabelledImages(NamedTuple):
     std: Tensor  # float64 [], likewise
 
     def examples(self) -> Examples:
-        """Normalised pixels, whose mean is a multiple of 1/64 of a grey level: so all of them have few digits."""
+        """Pixels to be normalised with a mean that is rounded to 1/64 of a grey level, so that they need few bits."""
         shift = round(self.mean.item() * 255 * 64) / 64
         return Examples(self.images.flatten(1), self.labels, shift, self.std.item() * 255)
 

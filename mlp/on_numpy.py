@@ -53,7 +53,7 @@ class OnNumpy:
     def float64(self, array: Array) -> Array:
         return array.astype(np.float64, copy=False)
 
-    def whole(self, array: Array) -> Array:
+    def integers(self, array: Array) -> Array:
         return array.astype(np.int64)
 
     def take(self, source: Array, index: Array) -> Array:
@@ -92,10 +92,10 @@ class OnNumpy:
             power = np.ldexp(1.5, np.maximum(exponent, LOWEST) + (digits - bits))
             magic: Any = np.where(exponent > HIGHEST, np.inf, power).astype(array.dtype)
         else:
-            whole = max(
+            largest = max(
                 math.frexp(max(np.maximum.reduce(array, axis=None), -np.minimum.reduce(array, axis=None)))[1], LOWEST
             )
-            magic = math.ldexp(1.5, whole + digits - bits) if whole <= HIGHEST else math.inf
+            magic = math.ldexp(1.5, largest + digits - bits) if largest <= HIGHEST else math.inf
         rounded: Array = array + magic
         rounded -= magic
         return rounded.astype(np.float64, copy=False)

@@ -51,7 +51,7 @@ class OnTorch:
     def float64(self, array: Tensor) -> Tensor:
         return array.double()
 
-    def whole(self, array: Tensor) -> Tensor:
+    def integers(self, array: Tensor) -> Tensor:
         return array.long()
 
     def take(self, source: Tensor, index: Tensor) -> Tensor:

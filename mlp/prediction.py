@@ -1,4 +1,4 @@
-"""What a trained network says of examples."""
+"""Predictions of trained networks."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ CHUNK = 500  # examples at a time
 
 
 def predict(network: nn.Module, examples: Examples) -> Tensor:
-    """What a network says of all examples in the stored order, float64 [n, ...], in exact arithmetic.
+    """The outputs of a network for all examples, in their order, float64 [n, ...], in exact arithmetic.
 
     Leaves the network in eval mode.
     """

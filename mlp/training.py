@@ -17,7 +17,7 @@ from mlp.models import initialise
 from mlp.on_numpy import OnNumpy
 from mlp.spec import Settings
 
-Loss = Callable[[Any, Any, Any], Any]  # of a network, inputs and targets, in terms of torch
+Loss = Callable[[Any, Any, Any], Any]  # of a network, inputs and targets, written with torch's functions
 
 
 def classification_loss(network: nn.Module, x: Any, labels: Any) -> Any:
@@ -41,11 +41,10 @@ def fit(
 
     `loss` is the mean loss of a batch, as one would write it in PyTorch; it runs in exact arithmetic, see mlp/exact.py.
     `on_epoch` gets the networks, the epoch's number, from 1, and the mean loss of each. `arrays` is the engine:
-    `OnNumpy` trains one network, `OnTorch` several at once; neither that nor the company changes a bit.
+    `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network depend on neither.
 
-    Order, first weights and dropout come from generators of each network's own, and the global one is not touched. The
-    order depends on the seed alone: two networks of the same seed see the same examples in the same order, so their
-    difference is that of the networks.
+    Order, initial weights and dropout come from separate generators of each network; the global one is left alone. The
+    order depends on the seed alone, so networks of the same seed see the same examples in the same order.
 
     Raises InputError where a network has a part that cannot be trained exactly, and DivergedError where a loss or a
     parameter is not finite at the end of an epoch.

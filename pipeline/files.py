@@ -1,4 +1,4 @@
-"""Outputs that appear whole or not at all."""
+"""Files and folders that are written completely or not at all."""
 
 import json
 import os
@@ -10,10 +10,10 @@ from pathlib import Path
 
 @contextmanager
 def atomic_output(output: Path) -> Iterator[Path]:
-    """Yields a path at which to make a file or folder, which becomes `output` when the block ends well.
+    """Yields a path at which to make a file or folder, which is renamed to `output` if the block succeeds.
 
-    When it does not, nothing stays. A killed run leaves its unfinished path behind; the next run removes
-    it before anything else, so that a process which outlived its DVC cannot finish beside the new one.
+    If it fails, nothing is left. A killed run leaves its unfinished path behind; the next run removes it first, so that
+    a process that outlived its DVC cannot finish beside the new one.
     """
     output.parent.mkdir(parents=True, exist_ok=True)
     for unfinished in output.parent.glob(f".{output.name}.*"):

@@ -83,7 +83,7 @@ def _workers() -> int:
     """How many networks train at a time. It changes no result, so it comes from the environment."""
     text = os.environ.get("MLP_WORKERS", str(os.cpu_count()))
     if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"MLP_WORKERS is {text!r}; allowed: a whole number of at least 1")
+        raise InputError(f"MLP_WORKERS is {text!r}; allowed: an integer of at least 1")
     return int(text)
 
 

@@ -198,7 +198,7 @@ def about_smallest(sizes: pd.DataFrame, comparisons: pd.DataFrame) -> Claim:
 
 
 def about_constants() -> Iterator[Claim]:
-    """What was counted or computed, from all training images."""
+    """Constants of the data and of arithmetic, from all training images."""
     images = description()
     result = " ".join(f"{value:.8f}".rstrip("0") for value in softmax(LOGITS))
     for claim, lecture, here in [

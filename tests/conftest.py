@@ -31,6 +31,16 @@ hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=
 hypothesis.settings.load_profile("reproducible")
 
 
+SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser"}  # fixtures that compute or wait
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What uses a slow fixture is slow, beside what is marked so."""
+    for item in items:
+        if SLOW & set(getattr(item, "fixturenames", ())):
+            item.add_marker("slow")
+
+
 class WorkingCopy:
     """A clone of this repository, as it is on disk, in which commands run for real."""
 
@@ -90,9 +100,8 @@ def with_environment(copy: WorkingCopy) -> None:
     (copy.path / ".venv").mkdir()
     for part in ("bin", "lib", "pyvenv.cfg"):
         (copy.path / ".venv" / part).symlink_to(Path(sys.prefix, part))
-    (copy.path / ".venv/installed").touch()
-    (copy.path / ".venv/installed-remotes").touch()
-    (copy.path / ".venv/installed-bench").touch()
+    for name, suffix in {"run": "", "dev": "-dev", "remotes": "-remotes", "bench": "-bench"}.items():
+        copy.run(f"touch .venv/{name}-$(git hash-object requirements{suffix}.lock)")
 
 
 def sha256_of(dataset: str) -> dict[str, str]:

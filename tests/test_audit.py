@@ -27,10 +27,10 @@ from mlp.training import fit
 SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=0.01)
 
 CORRECTLY_ROUNDED = "an operation of IEEE 754, which gives the number nearest to the true result"
-EXACT = "its result is a floating-point number or a whole number, so nothing is rounded"
+EXACT = "its result is a floating-point number or an integer, so nothing is rounded"
 COUNTED = "exact, as the bits of its operands show, which this test counts"
 MOVED = "numbers are copied or put in another order, and stay the same"
-RANDOM = "whole numbers of the Mersenne Twister, which torch makes float32 without rounding"
+RANDOM = "integers of the Mersenne Twister, which torch makes float32 without rounding"
 
 NUMPY = {
     **dict.fromkeys(["add", "subtract", "multiply", "divide", "sqrt"], CORRECTLY_ROUNDED),
@@ -210,7 +210,7 @@ def test_nothing_else_of_numpy_or_the_mathematical_library_is_named(module: str)
     }  # one correctly rounded, the rest exact
     assert named - of_types - of_scalars <= {f"np.{name.partition('.')[0]}" for name in NUMPY}
     powers = [node for node in ast.walk(tree) if isinstance(node, ast.Pow)]
-    assert len(powers) == (1 if module == "exact" else 0), "** is the C library's pow: here of 2 with a whole number"
+    assert len(powers) == (1 if module == "exact" else 0), "** is the C library's pow: here of 2 with an integer"
 
 
 @pytest.mark.parametrize(

@@ -180,7 +180,7 @@ def test_a_learning_rate_of_1_is_worse(examples: tuple[Examples, Examples]) -> N
 
 
 def test_one_step_is_enough(examples: tuple[Examples, Examples]) -> None:
-    """The lecture divides by a twentieth of the number of iterations, in whole numbers: below 20 by zero."""
+    """The lecture divides by a twentieth of the number of iterations, in integers: below 20 by zero."""
     training, _ = examples
     first = Examples(training.inputs[:64], training.targets[:64])
     for steps in (1, 19):

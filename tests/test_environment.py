@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from conftest import ROOT
 
-LOCKS = [ROOT / f"requirements{extra}.lock" for extra in ("", "-remotes", "-bench")]
+LOCKS = [ROOT / f"requirements{extra}.lock" for extra in ("", "-dev", "-remotes", "-bench")]
 
 
 def locked(text: str) -> dict[str, str]:
@@ -24,12 +24,16 @@ def locked(text: str) -> dict[str, str]:
     }
 
 
-def test_what_is_installed_is_what_is_locked() -> None:
-    default, *extras = (locked(lock.read_text()) for lock in LOCKS)
+def test_what_is_locked_is_installed() -> None:
+    """Beside it users may install what they like."""
     installed = {canonicalize_name(each.name): each.version.partition("+")[0] for each in distributions()}
-    bootstrap = {"pip", "setuptools"}  # venv brings them
-    assert default.items() <= installed.items()
-    assert installed.keys() - bootstrap <= default.keys() | {name for extra in extras for name in extra}
+    for lock in LOCKS[:2]:
+        assert locked(lock.read_text()).items() <= installed.items()
+
+
+def test_no_two_lock_files_have_different_versions_of_a_package() -> None:
+    versions = [item for lock in LOCKS for item in locked(lock.read_text()).items()]
+    assert len(set(versions)) == len(dict(versions))
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -52,4 +56,7 @@ def test_the_lock_is_made_from_the_direct_pins(lock: Path) -> None:
 
 def test_a_new_version_of_anything_reruns_every_stage_that_computes() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-    assert {name for name, stage in stages.items() if "requirements.lock" not in stage["deps"]} == {"download"}
+    assert {name for name, stage in stages.items() if "requirements.lock" not in stage["deps"]} == {
+        "check_params",
+        "download",
+    }

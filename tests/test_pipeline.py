@@ -52,6 +52,10 @@ def locked_stages(copy: WorkingCopy) -> dict[str, object]:
     return dict(yaml.safe_load((copy.path / "dvc.lock").read_text())["stages"])
 
 
+def test_dvc_changes_in_its_files_what_it_is_asked_to_and_no_more(subset: WorkingCopy) -> None:
+    subset.run("dvc freeze download && dvc unfreeze download && git diff --exit-code")
+
+
 def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
     assert subset.stages_run_by("dvc repro") == []
     assert subset.status() == ""
@@ -61,6 +65,8 @@ def test_a_small_learning_rate_survives_the_way_dvc_writes_it_and_ten_layers_tra
     changes = "-S train_deep.learning_rate=1e-5 -S 'hidden=[9,9,9,9,9,9,9,9,9,9]'"
     assert subset.stages_run_by(f"dvc exp run {changes}") == ["train_deep", "evaluate", *PAGES]
     assert "1e-05" in (subset.path / "params.yaml").read_text()
+    changed = subset.run("git diff --numstat params.yaml").stdout.split()[:2]
+    assert changed == ["11", "4"]  # what the lists and the number have for lines, and no other
 
 
 def test_another_data_set_runs_all_of_the_images_and_the_way_back_only_the_page(subset: WorkingCopy) -> None:
@@ -89,7 +95,7 @@ def test_as_little_as_is_allowed_is_enough(subset: WorkingCopy) -> None:
     sizes = json.loads((subset.path / "metrics/sizes.json").read_text())
     assert sizes == {"hidden": None, "deep": {"accuracy": {"mean": None, "std": None}}}
     page = (subset.path / "docs/lecture.md").read_text()
-    assert "(1 seed) | cannot be told apart | one seed has no spread |" in page
+    assert "| not asked | other settings |" in page
     assert "| 5 | 3,985 | not measured |" in page
     assert "0 of 0 fall" in page
     assert "not measured" in (subset.path / "report.html").read_text()
@@ -231,12 +237,12 @@ def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: Workin
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", ".dvc/tmp/rwlock"])
-def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_the_readme_says(subset: WorkingCopy, name: str) -> None:
+def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_documented(subset: WorkingCopy, name: str) -> None:
     before = outputs(subset)
     lock = subset.path / name
     lock.write_bytes(lock.read_bytes()[:400].rstrip(b"}"))
     assert subset.run("dvc repro", check=False).returncode != 0
-    assert RESCUE in (ROOT / "README.md").read_text()
+    assert RESCUE in (ROOT / "docs/recovery.md").read_text()
     assert subset.stages_run_by(f"{RESCUE} && dvc repro") == []
     assert outputs(subset) == before
 
@@ -288,8 +294,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
     done = subset.run("python -m stages.train_deep", check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "params.yaml: seeds is [1, 1]; allowed: a list of different whole numbers, at least one, "
-        "each from 0 to 2^63 - 1"
+        "params.yaml: seeds is [1, 1]; allowed: a list of distinct integers, at least one, each from 0 to 2^63 - 1"
     ]
     assert outputs(subset) == before
 
@@ -303,7 +308,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
         ("rm -r models/deep", "evaluate", "No such file or directory: models/deep/seed-0"),
         ("echo spoilt > models/deep/seed-0.safetensors", "evaluate", "models/deep/seed-0.safetensors: not a network"),
         ("sed -i s/200/1001/ params.yaml", "preprocess", "validation_size is 1001; allowed: 0 to 1000"),
-        ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: a whole number of at least 1"),
+        ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: an integer of at least 1"),
         ("rm data/ames/*.xlsx", "preprocess_prices", "'data/ames/AmesHousing.xlsx'"),
         ("cp README.md data/ames/AmesHousing.xlsx", "preprocess_prices", "AmesHousing.xlsx: not an Excel file"),
         ("sed -i s/Sheet1/Houses/ params.yaml", "preprocess_prices", "sheet 'Houses' is missing; there are: Sheet1"),
@@ -351,7 +356,7 @@ def test_prices_beyond_any_number_are_one_line_that_says_what_to_do(subset: Work
     done = subset.run("python -m stages.evaluate_prices", check=False)
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
-    assert re.fullmatch(r"models/prices/.*: tells prices beyond any number; try a smaller \S+learning_rate", message)
+    assert re.fullmatch(r"models/prices/.*: predicts prices that are not finite; lower \S+learning_rate", message)
 
 
 def ctrl_c(stage: psutil.Process) -> None:

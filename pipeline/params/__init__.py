@@ -7,21 +7,14 @@ added for one stage reruns no other. `complete.Params` is the whole file.
 from pathlib import Path
 from typing import Annotated, TypeVar
 
-import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from mlp.errors import InputError
 
 Item = TypeVar("Item")
-
-
-def _number(value: object) -> object:
-    """PyYAML follows YAML 1.1 and reads `1e-05`, which DVC writes, as text."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
 
 
 def _distinct(items: list[Item]) -> list[Item]:
@@ -30,42 +23,41 @@ def _distinct(items: list[Item]) -> list[Item]:
     return items
 
 
-Count = Annotated[int, Field(ge=1, description="a whole number of at least 1")]
-Size = Annotated[int, Field(ge=0, description="a whole number of at least 0")]
-Units = Annotated[int, Field(ge=1, le=10_000, description="a whole number from 1 to 10000")]
+Count = Annotated[int, Field(ge=1, description="an integer of at least 1")]
+Size = Annotated[int, Field(ge=0, description="an integer of at least 0")]
+Units = Annotated[int, Field(ge=1, le=10_000, description="an integer from 1 to 10000")]
 DatasetName = Annotated[
     str,
     Field(pattern=r"^\w[\w-]*$", description="mnist, fashion_mnist, or the name of a folder of images in data/manual"),
 ]
-Seed = Annotated[int, Field(ge=0, lt=2**63, description="a whole number from 0 to 2^63 - 1")]
-Text = Annotated[str, Field(min_length=1, description="a text")]
-Number = Annotated[float, BeforeValidator(_number)]
-Rate = Annotated[Number, Field(gt=0, le=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63, description="an integer from 0 to 2^63 - 1")]
+Text = Annotated[str, Field(min_length=1, description="a string that is not empty")]
+Rate = Annotated[float, Field(gt=0, le=1)]
 LearningRate = Annotated[Rate, Field(description="a number above 0 and at most 1")]
-Beta = Annotated[Number, Field(ge=0, lt=1)]
-Penalty = Annotated[Number, Field(ge=0, le=1e6)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Penalty = Annotated[float, Field(ge=0, le=1e6)]
 # lists name their items' bounds too: an error in an item is explained by the list's description
 HiddenLayers = Annotated[
     list[Units],
-    Field(min_length=1, max_length=10, description="a list of 1 to 10 whole numbers, each from 1 to 10000"),
+    Field(min_length=1, max_length=10, description="a list of 1 to 10 integers, each from 1 to 10000"),
 ]
 Seeds = Annotated[
     list[Seed],
     AfterValidator(_distinct),
-    Field(min_length=1, description="a list of different whole numbers, at least one, each from 0 to 2^63 - 1"),
+    Field(min_length=1, description="a list of distinct integers, at least one, each from 0 to 2^63 - 1"),
 ]
 Architectures = Annotated[
     list[HiddenLayers],
     AfterValidator(_distinct),
     Field(
         min_length=1,
-        description="a list of different lists, at least one, each of 1 to 10 whole numbers from 1 to 10000",
+        description="a list of distinct lists, at least one, each of 1 to 10 integers from 1 to 10000",
     ),
 ]
 LearningRates = Annotated[
     list[Rate],
     AfterValidator(_distinct),
-    Field(min_length=1, description="a list of different numbers, at least one, each above 0 and at most 1"),
+    Field(min_length=1, description="a list of distinct numbers, at least one, each above 0 and at most 1"),
 ]
 Betas = Annotated[
     list[Beta],
@@ -74,7 +66,7 @@ Betas = Annotated[
 Penalties = Annotated[
     list[Penalty],
     AfterValidator(_distinct),
-    Field(min_length=1, description="a list of different numbers, at least one, each from 0 to 1000000"),
+    Field(min_length=1, description="a list of distinct numbers, at least one, each from 0 to 1000000"),
 ]
 
 
@@ -105,11 +97,12 @@ def load(schema: type[Params], path: Path = Path("params.yaml")) -> Params:
     Raises InputError with a line for each wrong key, or OSError where there is no such file.
     """
     try:
-        return schema.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # DVC's parser: YAML 1.2, no key twice
+        return schema.model_validate(content)
     except ValidationError as error:
         raise InputError("\n".join(f"{path}: {_line(schema, detail)}" for detail in error.errors())) from error
+    except (YAMLError, ValueError, LookupError) as error:  # the last two of dates and numbers that are none
+        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
 
 
 def _line(schema: type[Group], error: ErrorDetails) -> str:

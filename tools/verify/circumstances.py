@@ -19,7 +19,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 import torch
-import yaml
+from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from mlp.errors import InputError
@@ -179,7 +179,7 @@ def rebuild(repository: Path, circumstance: Circumstance) -> Row:
         subprocess.run(["git", "clone", "--quiet", repository, clone], check=True)
         for file in (repository / "data/raw").glob("*/*-ubyte"):
             (clone / "data/manual" / file.parent.name / file.name).symlink_to(file)
-        stages = yaml.safe_load((clone / "dvc.yaml").read_text())["stages"]
+        stages = YAML(typ="safe").load(clone / "dvc.yaml")["stages"]
         # --force: a cache that is configured for all projects of a user is not empty
         targets = [["--single-item", stage] for stage in stages] if circumstance.one_by_one else [[]]
         for target in targets:
