@@ -25,6 +25,16 @@ class Normalisation(BaseModel):
     std: float
 
 
+class Images(BaseModel):
+    """What a data set of one's own is: to ask its networks about other pictures, nobody needs the data set."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    classes: list[str]  # their names, in the order of the network's outputs
+    height: int  # in pixels
+    width: int
+
+
 class Origin(BaseModel):
     """The metadata of a network's file."""
 
@@ -37,6 +47,7 @@ class Origin(BaseModel):
     seed: int
     settings: dict[str, Any]  # of the training
     normalisation: Normalisation | None  # of the pixels, where the inputs are images
+    images: Images | None = None  # of a data set of one's own
 
 
 def save(
@@ -47,6 +58,7 @@ def save(
     seed: int,
     settings: Mapping[str, Any],
     normalisation: Normalisation | None = None,
+    images: Images | None = None,
 ) -> None:
     """Writes the weights in float32, with what made them as metadata."""
     origin = Origin.model_validate(
@@ -58,11 +70,12 @@ def save(
             "seed": seed,
             "settings": settings,
             "normalisation": normalisation,
+            "images": images,
         }
     )
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
     # one key only: safetensors writes several in random order
-    save_file(weights, path, {"network": origin.model_dump_json()})
+    save_file(weights, path, {"network": origin.model_dump_json(exclude_defaults=True)})
 
 
 def load(path: Path, dataset: str) -> nn.Module:

@@ -171,7 +171,11 @@ class Exact(TorchFunctionMode):
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
             return operation(self, *given, **options)
-        except (AttributeError, TypeError) as error:  # of operands or arguments that the operation does not know
+        except (
+            AttributeError,
+            IndexError,
+            TypeError,
+        ) as error:  # of operands or arguments that the operation does not know
             raise self.refusal(f"{resolve_name(function)} with these arguments") from error
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
@@ -181,6 +185,20 @@ class Exact(TorchFunctionMode):
 
     def refusal(self, what: str) -> InputError:
         return InputError(f"{type(self.networks[0]).__name__}: {what} cannot be computed exactly; {POSSIBLE}")
+
+    def check_shapes(self, outputs: Array, targets: Array, classes: bool = False) -> None:
+        """Raises InputError where the outputs and targets of a loss would be broadcast, or are not one per example.
+
+        With `classes` the outputs have a last dimension more, and a target is the number of a class.
+        """
+        expected = outputs.shape[:-1] if classes else outputs.shape
+        if targets.shape != expected or targets.ndim != self.flat.ndim:
+            shapes = [list(each.shape[self.flat.ndim - 1 :]) for each in (outputs, targets)]
+            needed = "[n, classes] and [n], which are numbers of classes" if classes else "[n] and [n]"
+            raise InputError(
+                f"{type(self.networks[0]).__name__}: a loss of outputs {shapes[0]} and targets {shapes[1]}; "
+                f"needed: {needed}"
+            )
 
     def input(self, rows: Array, examples: Examples) -> Value:
         data = self.arrays.float64(rows)
@@ -215,7 +233,9 @@ class Exact(TorchFunctionMode):
 
 
 def check(network: nn.Module) -> None:
-    """Raises InputError where a layer of torch's cannot be computed exactly, or a parameter is frozen."""
+    """Raises InputError where a layer of torch's cannot be computed exactly, or a parameter is frozen or missing."""
+    if next(network.parameters(), None) is None:
+        raise InputError(f"{type(network).__name__}: it has no parameters; needed: at least one, to be trained")
     for name, layer in network.named_modules():
         known = type(layer) in LAYERS + CONTAINERS or not type(layer).__module__.startswith("torch.")
         if not known or getattr(layer, "inplace", False):
@@ -430,6 +450,7 @@ def _sum(run: Exact, value: Value) -> Value:
 
 def _cross_entropy(run: Exact, logits: Value, labels: Array) -> Value:
     arrays = run.arrays
+    run.check_shapes(logits.data, labels, classes=True)
     probabilities, shifted, totals = softmax(arrays, logits.data)
 
     def backward(grad: float) -> None:
@@ -440,6 +461,7 @@ def _cross_entropy(run: Exact, logits: Value, labels: Array) -> Value:
 
 
 def _mse_loss(run: Exact, outputs: Value, targets: Array) -> Value:
+    run.check_shapes(outputs.data, targets)
     errors = outputs.data - targets
     return run.record(
         Mean(run.arrays, squares, errors), lambda grad: outputs.add_grad(errors * (2 * grad / targets.shape[-1]))
@@ -448,6 +470,7 @@ def _mse_loss(run: Exact, outputs: Value, targets: Array) -> Value:
 
 def _binary_cross_entropy(run: Exact, probabilities: Value, labels: Array) -> Value:
     p = probabilities.data
+    run.check_shapes(p, labels)
 
     def backward(grad: float) -> None:
         slope = (p - labels) / run.arrays.maximum((1 - p) * p, 1e-12)

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mlp.errors import InputError
 from mlp.examples import Examples
 
 
@@ -38,12 +39,18 @@ def read_idx(path: Path) -> Tensor:
     """Reads an IDX file of bytes: uint8, of the shape that its header gives.
 
     The format: two zero bytes, the element type (8 for bytes), the number of dimensions, then each
-    dimension as a big-endian 32-bit integer, then the elements.
+    dimension as a big-endian 32-bit integer, then the elements. Raises InputError for any other file.
     """
     content = path.read_bytes()
-    dimensions = content[3]
-    shape = np.frombuffer(content, ">i4", dimensions, offset=4)
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy())
+    try:
+        zeros, kind, dimensions = content[:2], content[2], content[3]
+        shape = np.frombuffer(content, ">i4", dimensions, offset=4)
+        elements = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+        if (zeros, kind) != (b"\0\0", 8):
+            raise ValueError
+    except (IndexError, ValueError) as error:
+        raise InputError(f"{path}: not an IDX file of bytes, or not all of one") from error
+    return torch.from_numpy(elements.copy())
 
 
 def write_idx(array: Tensor, path: Path) -> None:

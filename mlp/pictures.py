@@ -6,34 +6,52 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from mlp.errors import InputError
 
-SIDE = 28
+SIDE = 28  # of an image of MNIST or FashionMNIST
 BOX = {"mnist": 20, "fashion_mnist": 28}  # the longer side of what is shown, in pixels
 FAINT = 0.1  # of the brightest pixel: what is fainter does not count as shown
 
 
 def read(path: Path, dataset: str) -> Tensor:
-    """A picture as the data set would have it, uint8 [28, 28], light on dark.
+    """A picture as MNIST or FashionMNIST would have it, uint8 [28, 28], light on dark.
 
     One of that size is taken as it is, but for its darkness: dark on light is turned into light on dark. Another is
     cut to what it shows and fitted: MNIST's digits into 20 by 20 pixels with their centre of mass in the middle (LeCun
     et al., 1998), FashionMNIST's clothes into 28 by 28. Raises InputError where it shows nothing or is no picture.
     """
-    try:
-        with Image.open(path) as picture:
-            pixels = _grey(ImageOps.exif_transpose(picture))
-    except (UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a picture that can be read; needed: a PNG, JPEG or the like") from error
+    pixels = read_grey(path)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
     if np.median(border) > 127:
         pixels, border = 255 - pixels, 255 - border
     if pixels.shape != (SIDE, SIDE):
         pixels = _fit(pixels - np.minimum(pixels, np.median(border).astype(np.uint8)), path, dataset)
     return torch.from_numpy(pixels.copy())
+
+
+def read_scaled(path: Path, height: int, width: int) -> Tensor:
+    """A picture as any other data set has it, uint8 [height, width]: scaled where it is of another size.
+
+    Raises InputError where it is no picture.
+    """
+    return torch.from_numpy(np.array(Image.fromarray(read_grey(path)).resize((width, height))))
+
+
+def read_grey(path: Path) -> NDArray[np.uint8]:
+    """A picture as it is seen, in levels of grey from 0 (black) to 255, uint8 [height, width].
+
+    Raises InputError where it is no picture, FileNotFoundError where there is no file.
+    """
+    try:
+        with Image.open(path) as picture:
+            return _grey(ImageOps.exif_transpose(picture))
+    except FileNotFoundError:
+        raise
+    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
+        raise InputError(f"{path}: not a picture that can be read; needed: a PNG, JPEG or the like") from error
 
 
 def _grey(picture: Image.Image) -> NDArray[np.uint8]:

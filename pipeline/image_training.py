@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlp.spec import Architecture, Epoch, Settings
+from pipeline.datasets import PUBLIC, description
 from pipeline.files import atomic_output
 from pipeline.jobs import engine, epoch_done, run_jobs, seeds_of_jobs
 from pipeline.tables import write_csv
@@ -32,9 +33,12 @@ def _train(
     training = images.load(Path("data/processed/train.safetensors"))
     networks, curves = train_networks(training, architecture, settings, seeds)
     normalisation = checkpoints.Normalisation(mean=training.mean.item(), std=training.std.item())
+    of, own = description(), None
+    if dataset not in PUBLIC:
+        own = checkpoints.Images(classes=of.classes, height=of.height, width=of.width)
     for network, seed in zip(networks, seeds, strict=True):
         output = folder / f"seed-{seed}.safetensors"
-        checkpoints.save(network, architecture, output, dataset, seed, settings._asdict(), normalisation)
+        checkpoints.save(network, architecture, output, dataset, seed, settings._asdict(), normalisation, own)
     return curves
 
 

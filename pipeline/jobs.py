@@ -40,10 +40,9 @@ def run_jobs(
             done, waiting = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
             bar.update(counter.value - bar.n)
             running = bool(waiting) and not any(future.exception() for future in done)
+        # what has begun ends, and jobs begin in their order: so of several failures the first in order is reported
+        pool.shutdown(cancel_futures=True)
         try:
-            for future in futures:  # in their order, so that of several failures the first is reported
-                if future in done:
-                    future.result()
             return [result for future in futures for result in future.result()]
         except BrokenProcessPool as error:
             raise InputError(
@@ -52,8 +51,6 @@ def run_jobs(
             ) from error
         except DivergedError as error:
             raise InputError(f"{stage}: {error}; lower {rate} in params.yaml") from error
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def seeds_of_jobs(seeds: Sequence[int]) -> list[list[int]]:

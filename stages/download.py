@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from mlp.errors import InputError
-from pipeline.datasets import MANUAL, source
+from pipeline.datasets import MANUAL, PUBLIC, source
 from pipeline.files import atomic_output, write_json
 from pipeline.params import DatasetName, Schema
 from pipeline.stage import run
@@ -43,6 +43,10 @@ def obtain(dataset: str, output: Path) -> None:
             from pipeline.image_folder import convert  # torch takes two seconds, and a download needs none
 
             convert(manual, declared.classes, folder)
+        elif sorted(declared.sha256) != sorted(FILES):
+            raise InputError(
+                f"{manual}/dataset.json: sha256 is of {', '.join(declared.sha256)}; needed: {', '.join(FILES)}"
+            )
         else:
             download(dataset, declared.sha256, folder, manual)
         write_json(folder / "description.json", {"title": declared.title, "classes": declared.classes})
@@ -73,7 +77,7 @@ def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -
 
 def _sources(dataset: str, manual: Path) -> Iterator[tuple[str, Fetch]]:
     yield str(manual), lambda _: manual
-    if dataset not in ("mnist", "fashion_mnist"):
+    if dataset not in PUBLIC:
         return
     from torchvision import datasets  # takes seconds to import, and only here is it of use
 

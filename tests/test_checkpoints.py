@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mlp.checkpoints import Normalisation, load, read_origin, save
+from mlp.checkpoints import Images, Normalisation, load, read_origin, save
 from mlp.errors import InputError
 from mlp.models import build
 from mlp.spec import Architecture, Settings
@@ -67,6 +67,12 @@ def test_a_network_of_images_says_how_to_normalise_them(tmp_path: Path) -> None:
     normalisation = Normalisation(mean=0.1 + 0.2, std=1 / 3)
     save(build(SHALLOW), SHALLOW, tmp_path / "file", "mnist", 0, SETTINGS, normalisation)
     assert read_origin(tmp_path / "file").normalisation == normalisation
+
+
+def test_a_network_of_somebodys_own_images_says_what_they_are(tmp_path: Path) -> None:
+    images = Images(classes=["Öfen", "a, b", "c"], height=2, width=4)
+    save(build(SHALLOW), SHALLOW, tmp_path / "file", "shapes", 0, SETTINGS, Normalisation(mean=0.1, std=0.3), images)
+    assert read_origin(tmp_path / "file").images == images
 
 
 def test_the_same_network_gives_the_same_bytes_under_any_name(tmp_path: Path) -> None:

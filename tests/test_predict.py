@@ -12,10 +12,13 @@ from PIL import Image
 
 from conftest import WorkingCopy
 from mlp import checkpoints, images, pictures
+from mlp.checkpoints import Normalisation
 from mlp.errors import InputError
 from mlp.evaluation import probabilities
 from mlp.images import LabelledImages, read_idx
+from mlp.models import build
 from mlp.prediction import predict
+from mlp.spec import Architecture
 
 COUNT = 60
 
@@ -47,6 +50,49 @@ def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
     assert files == [f"{place:03}.png" for place in range(COUNT)]
     assert classes == [str(label) for label in expected.argmax(dim=1).tolist()]
     np.testing.assert_array_equal(found, expected.numpy().round(6))
+
+
+def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCopy) -> None:
+    folder = subset.path / "pictures"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "notes.txt").write_text("no picture")
+    Image.new("L", (30, 20), 255).save(folder / "nothing.png")
+    Image.new("L", (28, 28)).save(folder / "one.png")
+    (folder / "cut.png").write_bytes((folder / "one.png").read_bytes()[:-20])
+    done = subset.run("python -m tools.predict pictures")
+    assert table(done.stdout)[0] == ["one.png"]
+    lines = done.stderr.splitlines()
+    skipped = [
+        "cut.png: not a picture",
+        "inner: not a picture",
+        "nothing.png: shows nothing",
+        "notes.txt: not a picture",
+    ]
+    assert len(lines) == len(skipped)
+    for line, file in zip(lines, skipped, strict=True):
+        assert line.startswith(f"skipped pictures/{file}")
+
+
+@pytest.mark.parametrize("name", ["=cmd().png", "+1.png", "-1.png", "@sum.png", "\t=1.png"])
+def test_the_name_of_a_file_does_not_become_a_formula(name: str, subset: WorkingCopy) -> None:
+    """But a path, which is right in the folder of the pictures."""
+    (subset.path / "pictures").mkdir()
+    Image.new("L", (28, 28)).save(subset.path / "pictures" / name)
+    assert table(subset.run("python -m tools.predict pictures").stdout)[0] == [f"./{name}"]
+
+
+@pytest.mark.parametrize("size", [(12, 10), (60, 50), (7, 31)])
+def test_a_picture_for_an_own_data_set_is_scaled_to_its_size(size: tuple[int, int], tmp_path: Path) -> None:
+    """And nothing else: neither cut nor turned into light on dark."""
+    pixels = np.full((size[1], size[0]), 200, np.uint8)
+    pixels[:, : size[0] // 2] = 40
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    found = pictures.read_scaled(tmp_path / "image.png", 10, 12)
+    assert (found.dtype, found.shape) == (torch.uint8, (10, 12))
+    assert found[:, 0].tolist() == [40] * 10
+    assert found[:, -1].tolist() == [200] * 10
+    if size == (12, 10):
+        np.testing.assert_array_equal(found.numpy(), pixels)
 
 
 def test_a_folder_of_networks_answers_with_their_mean(subset: WorkingCopy, test_images: LabelledImages) -> None:
@@ -110,8 +156,13 @@ def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
     [
         ("params.yaml", "params.yaml: not a picture that can be read; needed: a PNG, JPEG or the like"),
         ("none.png", "none.png"),
-        ("empty", "empty: an empty folder; needed: one with pictures"),
-        ("some.png --model empty", "empty: an empty folder; needed: one with networks, as models/deep"),
+        ("empty", "empty: no pictures in it; needed: at least one PNG, JPEG or the like"),
+        ("docs", "docs: no pictures in it; needed: at least one PNG, JPEG or the like"),
+        ("cut.png", "cut.png: not a picture that can be read; needed: a PNG, JPEG or the like"),
+        ("some.png --model empty", "empty: no networks in it; needed: a network or a folder of them, as models/deep"),
+        ("some.png --model models", "models: no networks in it; needed: a network or a folder of them, as models/deep"),
+        ("some.png --model none", "none"),
+        ("some.png --model both", "both: networks trained on different images; needed: all on the same"),
         ("some.png --model params.yaml", "params.yaml: not a network that a training stage wrote"),
         ("some.png --model models/prices/all/deep", "ames/all; needed: one trained on images"),
     ],
@@ -119,6 +170,12 @@ def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
 def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str, subset: WorkingCopy) -> None:
     (subset.path / "empty").mkdir()
     Image.new("L", (28, 28)).save(subset.path / "some.png")
+    (subset.path / "cut.png").write_bytes((subset.path / "some.png").read_bytes()[:-20])
+    (subset.path / "both").mkdir()
+    for dataset in ("mnist", "fashion_mnist"):
+        architecture, normalisation = Architecture("DeepNeuralNet", [784, [4], 10]), Normalisation(mean=0.1, std=0.3)
+        path = subset.path / f"both/{dataset}.safetensors"
+        checkpoints.save(build(architecture), architecture, path, dataset, 0, {}, normalisation)
     done = subset.run(f"python -m tools.predict {arguments}", check=False)
     assert done.returncode == 1
     assert done.stdout == ""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, dropout, relu
+from torch.nn.functional import binary_cross_entropy, cross_entropy, dropout, mse_loss, relu
 
 from mlp.classification import train
 from mlp.errors import DivergedError, InputError
@@ -19,6 +19,8 @@ from mlp.exact import Exact, Value, adam
 from mlp.examples import Examples
 from mlp.images import LabelledImages, pixel_statistics, read_idx
 from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
+from mlp.on_numpy import OnNumpy
+from mlp.on_torch import OnTorch
 from mlp.prediction import predict
 from mlp.spec import Settings
 from mlp.training import classification_loss, fit, regression_loss
@@ -353,6 +355,48 @@ def test_an_option_of_a_loss_that_would_change_it_is_refused(option: dict[str, A
 
     with pytest.raises(InputError, match=r"^Sequential: torch\.nn\.functional\.cross_entropy with these argum"):
         fit(partial(with_layer, nn.ReLU()), points, loss, SETTINGS, [0])
+
+
+ENGINES = pytest.mark.parametrize("arrays", [OnNumpy(), OnTorch("cpu")], ids=["NumPy", "torch"])
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("loss", "targets", "line"),
+    [
+        (mse_loss, [200], r"outputs \[50, 3\] and targets \[50\]; needed: \[n\] and \[n\]"),
+        (mse_loss, [200, 3], r"outputs \[50, 3\] and targets \[50, 3\]; needed: \[n\] and \[n\]"),
+        (binary_cross_entropy, [200, 1], r"outputs \[50, 3\] and targets \[50, 1\]; needed: \[n\] and \[n\]"),
+        (
+            cross_entropy,  # as torch allows, with a probability of each class
+            [200, 3],
+            r"outputs \[50, 3\] and targets \[50, 3\]; needed: \[n, classes\] and \[n\], which are numbers of classes",
+        ),
+        (cross_entropy, [200, 1], r"outputs \[50, 3\] and targets \[50, 1\]; needed: \[n, classes\] and \[n\], which"),
+    ],
+)
+def test_a_loss_whose_outputs_and_targets_do_not_match_is_refused_in_one_line(
+    loss: Callable[[Any, Any], Any], targets: list[int], line: str, arrays: Any, points: Examples
+) -> None:
+    """torch would broadcast them, with a warning at most, and train for something else."""
+    examples = points._replace(targets=torch.ones(targets).double())
+    with pytest.raises(InputError, match=f"^Linear: a loss of {line}") as error:
+        fit(partial(nn.Linear, 6, 3), examples, lambda network, x, y: loss(network(x), y), SETTINGS, [0], arrays=arrays)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("label", [3, 0.5])
+def test_a_label_that_is_no_class_is_refused_in_one_line(label: float, points: Examples) -> None:
+    examples = points._replace(targets=torch.full([200], label))
+    with pytest.raises(InputError, match=r"^Linear: torch\.nn\.functional\.cross_entropy with these arguments cannot"):
+        fit(partial(nn.Linear, 6, 3), examples, classification_loss, SETTINGS, [0])
+
+
+@ENGINES
+def test_a_network_without_parameters_is_refused_in_one_line(arrays: Any, points: Examples) -> None:
+    with pytest.raises(InputError, match=r"^Sequential: it has no parameters; needed: at least one") as error:
+        fit(partial(nn.Sequential, nn.ReLU()), points, classification_loss, SETTINGS, [0], arrays=arrays)
+    assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])

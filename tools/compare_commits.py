@@ -1,4 +1,4 @@
-"""Prints what changed between two commits, and which change is more than the noise of seeds."""
+"""Prints which parameters and metrics differ between two commits, and which differences are significant over seeds."""
 
 import argparse
 import io
@@ -15,7 +15,7 @@ from mlp.errors import InputError
 from pipeline.stage import exit_on_user_error
 from pipeline.tables import mean_and_std
 
-MEASURES = {  # in git, a row for each seed: columns that name what was measured, and the measure
+MEASURES = {  # tables in git with a row for each seed: the columns that say what was measured, and the metric's column
     "metrics/networks.csv": (["network"], "accuracy"),
     "metrics/prices.csv": (["split", "houses", "model"], "rmsle"),
     "metrics/binary.csv": (["l1_penalty"], "test_accuracy"),
@@ -26,21 +26,21 @@ class Change(NamedTuple):
     what: str
     before: "pd.Series[float]"  # by seed
     after: "pd.Series[float]"
-    p_value: float  # of the seeds that both have
+    p_value: float  # over the seeds that both have
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.compare_commits", description=__doc__)
-    parser.add_argument("before", help="a commit, as git names it")
-    parser.add_argument("after", help="another")
+    parser.add_argument("before", help="a commit, branch or tag")
+    parser.add_argument("after", help="the one to compare it with")
     arguments = parser.parse_args()
     revisions = arguments.before, arguments.after
-    changes = [change for file in MEASURES for change in _changes(file, *(_read(file, each) for each in revisions))]
-    print(_run("dvc", "params", "diff", *revisions) or "The same parameters.\n")
-    if not changes:
-        print("The same metrics.")
+    found = [change for file in MEASURES for change in changes(file, *(_read(file, each) for each in revisions))]
+    print(_run("dvc", "params", "diff", *revisions) or "The parameters are the same.\n")
+    if not found:
+        print("The metrics are the same.")
         return
-    adjusted = holm([change.p_value for change in changes])
+    adjusted = holm([change.p_value for change in found])
     rows = [
         [
             change.what,
@@ -48,19 +48,19 @@ def main() -> None:
             mean_and_std(change.after.tolist()),
             f"{change.after.mean() - change.before.mean():+.4f}",
             f"{p_value:.2g}",
-            "more than the noise of seeds" if p_value <= LEVEL else "no difference shown",
+            "significant" if p_value <= LEVEL else "not significant",
         ]
-        for change, p_value in zip(changes, adjusted, strict=True)
+        for change, p_value in zip(found, adjusted, strict=True)
     ]
-    header = ["measure, mean ± deviation over seeds", *revisions, "change", "p-value", "verdict"]
+    header = ["metric, mean ± standard deviation over seeds", *revisions, "change", "p-value", "verdict"]
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in [header, *rows]:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print(f"Paired t-tests of the seeds that both have, with Holm's correction for {len(rows)} of them.")
+    print("p-values: paired t-tests over the seeds that both commits have, with Holm's correction for all rows.")
 
 
-def _changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Change]:
-    """What both commits measured and is not the same in both."""
+def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Change]:
+    """Of a file in MEASURES: what both commits measured and is not the same in both."""
     keys, measure = MEASURES[file]
     groups = [dict(iter(table.dropna(subset="seed").groupby(keys, sort=False))) for table in (before, after)]
     for key in [key for key in groups[0] if key in groups[1]]:
@@ -74,7 +74,8 @@ def _changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[C
 
 
 def _read(file: str, revision: str) -> pd.DataFrame:
-    return pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
+    table = pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
+    return table.rename(columns={"part": "split"})  # as older commits call it
 
 
 def _run(*command: str) -> str:

@@ -1,7 +1,7 @@
 """Says what a picture shows, or each picture of a folder, with the networks that the pipeline trained."""
 
 import argparse
-from collections.abc import Sequence
+import sys
 from pathlib import Path
 
 import torch
@@ -20,7 +20,9 @@ from pipeline.tables import csv_text
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.predict", description=__doc__)
     parser.add_argument(
-        "pictures", type=Path, help="a picture of any size, light on dark or dark on light, or a folder"
+        "pictures",
+        type=Path,
+        help="a picture of any size, light on dark or dark on light, or a folder, whose other files are skipped",
     )
     parser.add_argument(
         "--model",
@@ -30,38 +32,68 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    several = arguments.pictures.is_dir()
-    files = _files(arguments.pictures, "pictures")
-    classes, found = _predict(files, _files(arguments.model, "networks, as models/deep"))
-    answers = [classes[label] for label in found.argmax(dim=1).tolist()]
-    if several:
-        rows = [(file.name, answer, *row) for file, answer, row in zip(files, answers, found.tolist(), strict=True)]
-        print(csv_text(["file", "class", *classes], rows), end="")
-    else:
-        print(answers[0])
-        for name, probability in zip(classes, found[0].tolist(), strict=True):
-            print(f"{name:12}{probability:.6f}")
+    networks = _networks(arguments.model)
+    origin = next(iter(networks.values()))
+    classes = origin.images.classes if origin.images else source(origin.dataset).classes
+    if not arguments.pictures.is_dir():
+        (found,) = _predict(networks, _read(arguments.pictures, origin)[None]).tolist()
+        print(classes[found.index(max(found))])
+        for name, probability in zip(classes, found, strict=True):
+            print(f"{name:{max(map(len, classes))}}  {probability:.6f}")
+        return
+    images, skipped = {}, []
+    for file in sorted(arguments.pictures.iterdir()):
+        try:
+            images[file.name] = _read(file, origin)
+        except InputError as error:
+            skipped.append(f"skipped {error}")
+    if not images:
+        raise InputError(f"{arguments.pictures}: no pictures in it; needed: at least one PNG, JPEG or the like")
+    rows = [
+        (_harmless(name), classes[row.index(max(row))], *row)
+        for name, row in zip(images, _predict(networks, torch.stack(list(images.values()))).tolist(), strict=True)
+    ]
+    print(csv_text(["file", "class", *classes], rows), end="")
+    for line in skipped:
+        print(line, file=sys.stderr)
 
 
-def _files(path: Path, needed: str) -> list[Path]:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+def _networks(path: Path) -> dict[Path, checkpoints.Origin]:
+    """A network, or those of a folder, by file."""
+    files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path}: an empty folder; needed: one with {needed}")
-    return files
-
-
-def _predict(files: Sequence[Path], models: Sequence[Path]) -> tuple[list[str], Tensor]:
-    """Names of the classes, and the probability of each, float64 [pictures, classes], mean over the models."""
-    found = []
-    for model in models:
-        origin = checkpoints.read_origin(model)
+        raise InputError(f"{path}: no networks in it; needed: a network or a folder of them, as models/deep")
+    networks = {file: checkpoints.read_origin(file) for file in files}
+    for file, origin in networks.items():
         if origin.normalisation is None:
-            raise InputError(f"{model}: a network trained on {origin.dataset}; needed: one trained on images")
+            raise InputError(f"{file}: a network trained on {origin.dataset}; needed: one trained on images")
+        first = networks[files[0]]
+        if (origin.dataset, origin.images) != (first.dataset, first.images):
+            raise InputError(f"{path}: networks trained on different images; needed: all on the same")
+    return networks
+
+
+def _read(picture: Path, origin: checkpoints.Origin) -> Tensor:
+    """A picture as the networks know images, uint8 [height, width]."""
+    if origin.images:
+        return pictures.read_scaled(picture, origin.images.height, origin.images.width)
+    return pictures.read(picture, origin.dataset)
+
+
+def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor) -> Tensor:
+    """Probabilities of the classes, float64 [pictures, classes], mean over the networks."""
+    found = []
+    for file, origin in networks.items():
+        assert origin.normalisation is not None
         mean, std = (torch.tensor(value, dtype=torch.float64) for _, value in origin.normalisation)
-        images = torch.stack([pictures.read(file, origin.dataset) for file in files])
         data = LabelledImages(images, torch.zeros(len(images), dtype=torch.int64), mean, std)
-        found.append(probabilities(predict(checkpoints.load(model, origin.dataset), data.examples())))
-    return source(origin.dataset).classes, torch.stack(found).sum(dim=0) / len(found)
+        found.append(probabilities(predict(checkpoints.load(file, origin.dataset), data.examples())))
+    return torch.stack(found).sum(dim=0) / len(found)
+
+
+def _harmless(name: str) -> str:
+    """Spreadsheets take some texts for formulas, which can run commands: a path never is one."""
+    return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
 
 
 if __name__ == "__main__":

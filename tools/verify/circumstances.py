@@ -177,8 +177,13 @@ def rebuild(repository: Path, circumstance: Circumstance) -> Row:
     with TemporaryDirectory() as scratch:
         clone = Path(scratch, circumstance.folder)
         subprocess.run(["git", "clone", "--quiet", repository, clone], check=True)
+        manual = clone / "data/manual"
         for file in (repository / "data/raw").glob("*/*-ubyte"):
-            (clone / "data/manual" / file.parent.name / file.name).symlink_to(file)
+            if (manual / file.parent.name).exists():
+                (manual / file.parent.name / file.name).symlink_to(file)
+        for folder in (repository / "data/manual").iterdir():  # somebody's own data sets are not in git
+            if not (manual / folder.name).exists():
+                (manual / folder.name).symlink_to(folder)
         stages = YAML(typ="safe").load(clone / "dvc.yaml")["stages"]
         # --force: a cache that is configured for all projects of a user is not empty
         targets = [["--single-item", stage] for stage in stages] if circumstance.one_by_one else [[]]
