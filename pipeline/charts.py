@@ -15,7 +15,7 @@ LOOK: Chart = {  # of a picture that stands alone
     "background": "white",
     "config": {
         "font": FONT,
-        "legend": {"orient": "top"},
+        "legend": {"orient": "top", "columns": 3},
         "range": {"category": ["#0b6fa4", "#b5480a", "#6b6b6b", "#2f7d32", "#8e4585"]},
     },
 }
@@ -30,7 +30,7 @@ PAGE_LOOK: Chart = {  # of a picture in the report, whose colours are those of t
         "font": FONT,
         "range": {"category": [f"var(--color-{number})" for number in range(1, 6)]},
         "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE},
-        "legend": {**_TEXT, "orient": "top"},
+        "legend": {**_TEXT, "orient": "top", "columns": 3},
         "view": {"stroke": _LINE},
     },
 }
