@@ -86,7 +86,8 @@ def main(params: Params) -> None:
     )
     for path, picture in (("docs/accuracy_by_size.svg", by_size), ("docs/validation_accuracy.svg", accuracies)):
         write_text(Path(path), svg(picture, LOOK))
-    write_text(Path("plots/page.html"), render("dvc_plots.html", vega=vl_convert.javascript_bundle()))
+    vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    write_text(Path("plots/page.html"), render("dvc_plots.html", vega=vega))
     write_text(Path("report.html"), page)
 
 
@@ -111,15 +112,12 @@ def _json(path: str) -> dict[str, Any]:
 
 
 def _curves(*measures: str) -> pd.DataFrame:
-    """A row for each value of these measures, which says where it comes from as DVC does in plots of several files."""
-    tables = []
-    for name in NETWORKS:
-        table = pd.read_csv(f"plots/curves/{name}.csv").melt("epoch", list(measures), "field").dropna()
-        tables.append(table.assign(**{"filename::field": f"{name}.csv::" + table.field}))
-    return pd.concat(tables)
+    """A row for each value of these measures, and the file and field that it comes from, as DVC names them."""
+    curves = [pd.read_csv(f"plots/curves/{name}.csv").assign(filename=f"{name}.csv") for name in NETWORKS]
+    return pd.concat(curves).melt(["filename", "epoch"], list(measures), "field").dropna()
 
 
-def _over_seeds(table: pd.DataFrame, key: str, **measures: str) -> Iterator[dict[str, Any]]:
+def _over_seeds(table: pd.DataFrame, key: str, **measures: str) -> Iterator[dict[Hashable, Any]]:
     """For each value of a column: its number of seeds, what they share, and each measure in its format."""
     for _, group in table.groupby(key, sort=False):
         summaries = {name: mean_and_std(group[name].dropna().tolist(), form) for name, form in measures.items()}
