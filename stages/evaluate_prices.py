@@ -53,8 +53,8 @@ def main(params: Params) -> None:
     for houses, model, _, split, _, error, _ in scores:
         if (houses, split) == ("without_large", "test"):
             rmsle.setdefault(model, []).append(error)
-    metrics = {model: {"rmsle": round(statistics.mean(errors), 4)} for model, errors in rmsle.items()}
-    write_json(Path("metrics/prices.json"), metrics)
+    means = {model: {"rmsle": round(statistics.mean(errors), 4)} for model, errors in rmsle.items()}
+    write_json(Path("metrics/prices.json"), {"without_large": means})
 
 
 def _ridge(training: Houses, validation: Houses, penalties: list[float]) -> Ridge:

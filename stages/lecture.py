@@ -1,4 +1,4 @@
-"""Writes docs/lecture.md with its picture: the lecture's claims, each beside what the pipeline measured."""
+"""Writes docs/lecture.md with its picture, and plots/claims.csv: the lecture's claims beside what was measured."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from pipeline.params.compare_learning_rates import CompareLearningRates
 from pipeline.params.compare_sizes import CompareSizes
 from pipeline.params.train_shallow import TrainShallow
 from pipeline.stage import run
-from pipeline.tables import markdown_table, mean_and_std
+from pipeline.tables import markdown_table, mean_and_std, write_csv
 from pipeline.templates import render
 
 SHALLOW_ALONE, SHALLOW, DEEP = 0.9712, 0.9649, 0.9367  # the lecture's test accuracies
@@ -115,6 +115,7 @@ def main(params: Params) -> None:
         sizes=markdown_table(["hidden layers", "parameters", "validation accuracy", "test accuracy"], size_rows(sizes)),
         size_settings=training(params.compare_sizes),
     )
+    write_csv(Path("plots/claims.csv"), Claim._fields, claims)
     write_text(Path("docs/lecture.svg"), svg(picture(curves), LOOK))
     write_text(Path("docs/lecture.md"), page)
 

@@ -52,7 +52,7 @@ def main(params: Params) -> None:
     chosen = min(validation_losses, key=lambda penalty: statistics.mean(validation_losses[penalty]))
     write_csv(Path("metrics/binary.csv"), Scores._fields, [scores for scores, _ in results])
     accuracies = [scores.test_accuracy for scores, _ in results if scores.l1_penalty == chosen]
-    write_json(Path("metrics/binary.json"), {"l1_penalty": chosen, "shallow": {"accuracy": summary(accuracies)}})
+    write_json(Path("metrics/binary.json"), {"l1_penalty": chosen, "binary": {"accuracy": summary(accuracies)}})
 
 
 def _train(

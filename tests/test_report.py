@@ -1,4 +1,4 @@
-"""The report, opened in a real browser, and where its numbers come from."""
+"""The report and DVC's plots, opened in a real browser, and where their numbers come from."""
 
 import hashlib
 import json
@@ -6,13 +6,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
+from html import unescape
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import vl_convert
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from conftest import WorkingCopy
+from conftest import ROOT, WorkingCopy
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 browser_only = pytest.mark.skipif(
@@ -21,6 +24,12 @@ browser_only = pytest.mark.skipif(
 # without these it asks its maker for updates, and as root, as in a container, it has no sandbox
 SWITCHES = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-sandbox"]
 SCREENS = {"phone": (390, 844), "desk": (1280, 900)}
+MEASURES = {  # columns of a table in metrics/ by which its rows are grouped, and columns whose means are reported
+    "networks.csv": (["network"], ["accuracy", "loss", "calibration_error"]),
+    "prices.csv": (["houses", "model"], ["rmse", "rmsle", "r2"]),
+    "binary.csv": (["l1_penalty"], ["l1_norm", "training_loss", "test_loss", "test_accuracy"]),
+    "confusion.csv": (["network", "actual", "predicted"], ["percent"]),
+}
 
 
 @pytest.fixture(scope="module")
@@ -52,15 +61,28 @@ def page(request: pytest.FixtureRequest, browser: Browser, subset_template: Work
 
 @browser_only
 def test_every_picture_is_there_and_nothing_is_wider_than_the_screen(page: Page) -> None:
-    assert page.locator("figure svg").count() == 10
-    for picture in page.locator("figure svg").all():
-        box = picture.bounding_box()
+    assert page.locator("figure").count() == 11
+    for figure in page.locator("figure").all():
+        box, picture = figure.bounding_box(), figure.locator("svg").bounding_box()
         assert box is not None
-        assert box["width"] > 200
-        assert box["height"] > 150
+        assert picture is not None
+        assert picture["width"] == pytest.approx(box["width"], abs=1)
+        assert picture["width"] > 300
+        assert picture["height"] > 150
     assert page.locator(".images img").count() == 32
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth === 28)")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+
+@browser_only
+def test_the_first_column_stays_in_view_while_a_table_scrolls(page: Page) -> None:
+    for region in page.locator(".scroll").all():
+        region.evaluate("region => region.scrollLeft = region.scrollWidth")
+        box, cell = region.bounding_box(), region.locator("tbody th").first.bounding_box()
+        assert box is not None
+        assert cell is not None
+        assert cell["x"] == pytest.approx(box["x"], abs=1)
+        assert cell["width"] < 0.65 * box["width"]
 
 
 @browser_only
@@ -106,14 +128,56 @@ def test_the_report_says_what_evaluate_found(subset: WorkingCopy) -> None:
     networks = pd.read_csv(subset.path / "metrics/networks.csv")
     assert evaluation["comparison"]["verdict"] in html
     assert f"{evaluation['comparison']['difference'] * 100:+.2f} percentage points" in html
-    for of in (networks[networks.network == name] for name in ("shallow", "deep")):
-        assert f"{of.accuracy.mean():.4f} ± {of.accuracy.std():.4f}" in html
+    for _, group in networks.groupby("network"):
+        assert f"{group.accuracy.mean():.4f} ± {group.accuracy.std():.4f}" in html
     mistakes = pd.read_csv(subset.path / "plots/mistakes.csv")
     assert mistakes.groupby("network").size().to_dict() == {"deep": 16, "shallow": 16}
     for row in mistakes.itertuples():
         assert f'alt="test image {row.image}"' in html
     workbook = hashlib.sha256((subset.path / "data/ames/AmesHousing.xlsx").read_bytes()).hexdigest()
     assert workbook in html
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "metrics").iterdir()))
+def test_the_report_shows_what_is_in_each_metrics_file(file: str, subset_template: WorkingCopy) -> None:
+    html = (subset_template.path / "report.html").read_text()
+    words = set(re.findall(r"[^\s<>]+", re.sub("<!--.*?-->|<style>.*?</style>", "", html, flags=re.DOTALL)))
+    for value in reported(subset_template.path / "metrics" / file):
+        if isinstance(value, str):
+            assert value in html
+        else:
+            signed = f"{round(value, 4) + 0.0:+.4f}"  # no minus before zero
+            forms = (format(value, form) for form in (".4f", ".3f", ".2f", ".1f", ".3g", ",.0f"))
+            assert {signed, *forms} & words, value
+
+
+def reported(path: Path) -> Iterator[float | str]:
+    """Every value of a JSON file, and the means over seeds of a table: on test data, and shares above 0.05 %."""
+    if path.suffix == ".json":
+        levels = [json.loads(path.read_text())]
+        for value in levels:
+            if isinstance(value, dict):
+                levels += value.values()
+            else:
+                yield value
+    else:
+        keys, measures = MEASURES[path.name]
+        table = pd.read_csv(path)
+        if path.name == "prices.csv":
+            table = table[table.split == "test"]
+        if path.name == "confusion.csv":
+            table = table.assign(percent=100 * table.share + 1e-9)[table.share >= 0.0005]  # a half is rounded up
+        yield from table.groupby(keys)[measures].mean().to_numpy().ravel().tolist()
+
+
+def test_the_report_shows_every_claim_of_the_lecture(subset: WorkingCopy) -> None:
+    report = unescape((subset.path / "report.html").read_text())
+    claims = pd.read_csv(subset.path / "plots/claims.csv", dtype=str, keep_default_na=False)
+    assert len(claims) > 10
+    page = (subset.path / "docs/lecture.md").read_text()
+    for row in claims.itertuples(index=False):
+        assert f"| {' | '.join(row)} |" in page
+        assert all(cell in report for cell in row)
 
 
 def test_the_pictures_of_the_readme_say_what_their_axes_are(subset: WorkingCopy) -> None:
@@ -133,3 +197,35 @@ def test_dvc_shows_at_most_eight_plots_each_with_titles(subset: WorkingCopy) -> 
         spec = json.loads(text)
         assert spec["title"]["text"], name
         assert set(re.findall(r'"title": "([^"]+)"', text)), name
+
+
+def test_plots_of_two_commits_name_both_and_what_is_drawn(subset: WorkingCopy) -> None:
+    plots = json.loads(subset.run("dvc plots diff HEAD --json").stdout)["data"]
+    texts = {
+        name: set(re.findall(">([^<]+)</text>", vl_convert.vegalite_to_svg(plot["content"])))
+        for name, [plot] in plots.items()
+    }
+    for name, found in texts.items():
+        assert {"HEAD", "workspace"} <= found, name
+        assert {"shallow", "deep"} <= found or name == "metrics/binary.csv"
+    assert {"network", "images", "training", "validation"} <= texts["loss"]
+    assert {"network", "L1 penalty 0.0", "L1 penalty 0.01"} <= texts["metrics/binary.csv"]
+
+
+@browser_only
+@pytest.mark.parametrize("command", ["dvc plots show", "dvc plots diff HEAD"])
+def test_dvc_draws_every_plot_without_a_network(command: str, browser: Browser, subset: WorkingCopy) -> None:
+    drawn = len(json.loads(subset.run(f"{command} --json").stdout)["data"])
+    subset.run(command)
+    page = browser.new_page(offline=True)
+    messages: list[str] = []
+    requested: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("request", lambda each: requested.append(each.url))
+    address = (subset.path / "dvc_plots/index.html").as_uri()
+    page.goto(address)
+    page.wait_for_function(f"document.querySelectorAll('svg.marks').length === {drawn}")
+    page.close()
+    assert requested == [address]
+    assert messages == []

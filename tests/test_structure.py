@@ -67,7 +67,7 @@ def test_a_stage_declares_exactly_the_params_that_it_reads(
         "pipeline/params/train_prices.py": {"train_prices", *PAGES},
         "pipeline/params/compare_sizes.py": {"compare_sizes", "lecture", *PAGES},
         "pipeline/params/train_shallow.py": {"train_shallow", "lecture", *PAGES},
-        "pipeline/networks.py": IMAGES - {"download", "preprocess"} | {"lecture", "report"},
+        "pipeline/networks.py": IMAGES - {"download", "preprocess"} | {"report"},
         "pipeline/image_folder.py": {"download"},
         "mlp/images.py": IMAGES,
         "mlp/evaluation.py": IMAGES - {"download", "preprocess"},
