@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -56,9 +57,12 @@ class WorkingCopy:
     def status(self) -> str:
         return self.run("git status --porcelain").stdout
 
+    def params(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load((self.path / "params.yaml").read_text())
+        return found
+
     def edit_params(self, **values: object) -> None:
-        path = self.path / "params.yaml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
+        (self.path / "params.yaml").write_text(yaml.safe_dump(self.params() | values, sort_keys=False))
 
     def commit(self, message: str) -> None:
         author = "-c user.name=test -c user.email=test@localhost"
@@ -90,9 +94,9 @@ def with_environment(copy: WorkingCopy) -> None:
     (copy.path / ".venv").mkdir()
     for part in ("bin", "lib", "pyvenv.cfg"):
         (copy.path / ".venv" / part).symlink_to(Path(sys.prefix, part))
-    (copy.path / ".venv/installed").touch()
-    (copy.path / ".venv/installed-remotes").touch()
-    (copy.path / ".venv/installed-bench").touch()
+    for mark, lock in {"run": "", "dev": "-dev", "remotes": "-remotes", "bench": "-bench"}.items():
+        content = copy.run(f"git hash-object requirements{lock}.lock").stdout.strip()
+        (copy.path / f".venv/{mark}-{content}").touch()
 
 
 def sha256_of(dataset: str) -> dict[str, str]:

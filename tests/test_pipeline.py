@@ -218,7 +218,7 @@ def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: Workin
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     again = subset.run("dvc repro evaluate", check=False)
-    if again.returncode:  # dvc writes its lock files in place: the README says what to do
+    if again.returncode:  # dvc writes its lock files in place: docs/recovery.md says what to do
         assert "'./dvc.lock' validation failed" in again.stderr or ".dvc/tmp/rwlock" in again.stderr
         subset.run(f"{RESCUE} && dvc repro evaluate")
     assert outputs(subset) == before
@@ -231,12 +231,12 @@ def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: Workin
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", ".dvc/tmp/rwlock"])
-def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_the_readme_says(subset: WorkingCopy, name: str) -> None:
+def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_documented(subset: WorkingCopy, name: str) -> None:
     before = outputs(subset)
     lock = subset.path / name
     lock.write_bytes(lock.read_bytes()[:400].rstrip(b"}"))
     assert subset.run("dvc repro", check=False).returncode != 0
-    assert RESCUE in (ROOT / "README.md").read_text()
+    assert RESCUE in (ROOT / "docs/recovery.md").read_text()
     assert subset.stages_run_by(f"{RESCUE} && dvc repro") == []
     assert outputs(subset) == before
 

@@ -74,7 +74,8 @@ def _changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[C
 
 
 def _read(file: str, revision: str) -> pd.DataFrame:
-    return pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
+    table = pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
+    return table.rename(columns={"part": "split"})  # what metrics/prices.csv called it in earlier commits
 
 
 def _run(*command: str) -> str:
