@@ -9,12 +9,14 @@ DEV := .venv/dev-$(shell git hash-object requirements-dev.lock)
 REMOTES := .venv/remotes-$(shell git hash-object requirements-remotes.lock)
 BENCH := .venv/bench-$(shell git hash-object requirements-bench.lock)
 
-.PHONY: help environment repro report compare check test test-remotes coverage verify bench seeds documents deps lock
+.PHONY: help environment repro report compare check test test-remotes coverage verify bench seeds documents deps lock remotes
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
 environment: $(RUN) ## makes .venv with all that the pipeline runs on
+
+remotes: $(REMOTES) ## adds what SSH and S3 remotes need
 
 repro: $(RUN) ## runs what changed
 	dvc repro
@@ -56,7 +58,7 @@ bench: $(BENCH) ## times training beside the usual loop, scikit-learn, JAX and t
 seeds: $(DEV) ## measures how small a difference the comparison can detect with how many seeds
 	python -m benchmarks.seeds
 
-documents: $(DEV) ## writes results and measurements into the documents
+documents: $(DEV) ## renders README.md and the pages in docs/ that show results
 	python -m tools.documents
 
 deps: $(DEV) ## writes into dvc.yaml which modules each stage imports

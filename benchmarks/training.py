@@ -36,11 +36,12 @@ from mlp.models import build
 from mlp.prediction import predict
 from mlp.spec import Architecture, Settings
 from pipeline.datasets import description
-from pipeline.files import atomic_output
+from pipeline.files import write_text
 from pipeline.networks import NETWORKS
 from pipeline.params.complete import Params
 from pipeline.stage import run
 from pipeline.tables import markdown_table, write_csv
+from pipeline.templates import document
 
 Samples = Dataset[tuple[Tensor, int]]
 
@@ -61,28 +62,6 @@ HEADERS = {
     "loss": "training loss",
     "accuracy": "test accuracy",
 }
-PAGE = """# What training costs
-
-`make bench` measured it on one core of {machine}, with {versions}, and wrote this page from
-[training.csv](training.csv). Ratios come first: they carry over to other machines, seconds do not.
-
-## An epoch of one network
-
-Medians of {epochs} runs; each ratio is of one run's seconds to those of the same run's matrix products. The
-products are an epoch's in float64, in PyTorch, on ready-made numbers: no data, biases, ReLU, loss or optimiser. This
-project, and the usual loop of tutorials with PyTorch's dataset, DataLoader and Adam, begin with bytes; scikit-learn
-and JAX get normalised numbers. JAX compiles once for all epochs, apart from the seconds. The loss is the epoch's mean.
-
-{epoch}
-
-## What one waits for
-
-From the start of the process to the last file: {networks} networks of each kind, one after the other, imports and
-compiling included, with learning curves on the validation images. Measured {waits}. Ratios are to this project's
-seconds. The test accuracy is the networks' mean.
-
-{wait}
-"""
 
 
 class Case(NamedTuple):
@@ -124,8 +103,7 @@ def main(params: Params) -> None:
     cells = [(*row[:-1], *row.timing, machine(), versions()) for row in rows]
     write_csv(Path("benchmarks/training.csv"), header, cells)
     text = page(pd.read_csv("benchmarks/training.csv"))
-    with atomic_output(Path("benchmarks/results.md")) as path:
-        path.write_text(text)
+    write_text(Path("benchmarks/results.md"), text)
     print(text, end="")
 
 
@@ -331,14 +309,14 @@ def time_wait(way: str, name: str, params: Params) -> Timing:
 def page(rows: pd.DataFrame) -> str:
     """From benchmarks/training.csv."""
     epochs, waits = (rows[rows.measured == measured] for measured in ("epoch", "wait"))
-    times = waits.run.nunique()
-    return PAGE.format(
+    return document(
+        "benchmarks/results.md",
         machine=rows.machine[0],
         versions=rows.versions[0],
         epochs=epochs.run.nunique(),
         epoch=medians(epochs, {"ratio": ".2f", "seconds": ".2f", "compile_seconds": ".1f", "loss": ".3f"}),
         networks=waits.networks.max(),
-        waits="once" if times == 1 else f"{times} times, these are medians",
+        waits=waits.run.nunique(),
         wait=medians(waits, {"ratio": ".2f", "seconds": ".1f", "accuracy": ".4f"}),
     )
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -66,9 +67,12 @@ class WorkingCopy:
     def status(self) -> str:
         return self.run("git status --porcelain").stdout
 
+    def params(self) -> dict[str, Any]:
+        found: dict[str, Any] = yaml.safe_load((self.path / "params.yaml").read_text())
+        return found
+
     def edit_params(self, **values: object) -> None:
-        path = self.path / "params.yaml"
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | values, sort_keys=False))
+        (self.path / "params.yaml").write_text(yaml.safe_dump(self.params() | values, sort_keys=False))
 
     def commit(self, message: str) -> None:
         author = "-c user.name=test -c user.email=test@localhost"

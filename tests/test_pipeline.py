@@ -224,7 +224,7 @@ def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: Workin
     killed.send_signal(signal.SIGKILL)
     killed.wait()
     again = subset.run("dvc repro evaluate", check=False)
-    if again.returncode:  # dvc writes its lock files in place: the README says what to do
+    if again.returncode:  # dvc writes its lock files in place: docs/recovery.md says what to do
         assert "'./dvc.lock' validation failed" in again.stderr or ".dvc/tmp/rwlock" in again.stderr
         subset.run(f"{RESCUE} && dvc repro evaluate")
     assert outputs(subset) == before

@@ -1,22 +1,168 @@
-"""README.md shows what the pipeline wrote, and its commands work."""
+"""The documents show what the pipeline wrote, and their commands work."""
 
 import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 from PIL import Image
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, with_environment
-from tools.documents import AFTER, BEFORE, DOCUMENTS, HISTORY, blocks, fill, history_picture
+from tools.documents import AFTER, BEFORE, HISTORY, PICTURE, exists, history, history_picture
 
-README = (ROOT / "README.md").read_text()
-COMMANDS = "".join(re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL))
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
+REMOTES = "tests/remotes"
+ELSEWHERE = {  # sections whose commands the next test does not run, and what runs them
+    "README.md: Shallow or deep?": "make repro: the last test; make test: runs this",
+    "docs/recovery.md: DVC was interrupted or killed": "tests/test_pipeline.py",
+    "docs/recovery.md: A merge conflict in dvc.lock": "the test of a merge",
+    "docs/reproducibility.md: How it is tested": "tests/test_verify.py",
+    "docs/sharing.md: A folder": REMOTES,
+    "docs/sharing.md: A machine that you reach by SSH": REMOTES,
+    "docs/sharing.md: SSH over a network that you do not trust": REMOTES,
+    "docs/sharing.md: An S3 bucket": REMOTES,
+    "docs/sharing.md: Push": REMOTES,
+    "docs/sharing.md: Pull": REMOTES,
+    "docs/sharing.md: Share experiments": "the test of an experiment",
+}
+AUTHOR = "export GIT_AUTHOR_NAME=test GIT_COMMITTER_NAME=test EMAIL=test@localhost"
 
-REMOTE = "\n".join(["set -e", *re.findall(r"^dvc remote .*$", COMMANDS, re.MULTILINE), ""])
+
+def commands(page: str) -> dict[str, str]:
+    """The shell commands of each section that has any, by page and heading."""
+    sections = re.split(r"^##? (.*)\n", (ROOT / page).read_text(), flags=re.MULTILINE)
+    found = {
+        f"{page}: {heading}": "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+        for heading, text in zip(sections[1::2], sections[2::2], strict=True)
+    }
+    return {section: text for section, text in found.items() if text}
+
+
+COMMANDS = {section: text for page in PAGES for section, text in commands(page).items()}
+REMOTE = f"set -e\n{COMMANDS['docs/sharing.md: A folder']}"
+
+
+@pytest.fixture
+def shallow_clone(tmp_path: Path) -> WorkingCopy:
+    """Without the history that docs/history.md shows."""
+    copy = clone(tmp_path / "copy")
+    copy.run(f"git clone -q --depth 1 file://{copy.path} {tmp_path / 'shallow'}")
+    return WorkingCopy(tmp_path / "shallow")
+
+
+def test_the_documents_are_what_make_documents_renders(shallow_clone: WorkingCopy) -> None:
+    done = shallow_clone.run("python -m tools.documents")
+    assert f"docs/history.md: left as it is, since this clone lacks the commits {BEFORE}, {AFTER}" in done.stdout
+    assert shallow_clone.status() == ""
+
+
+def test_the_page_of_a_commit_is_what_make_documents_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy = clone(tmp_path / "copy")
+    monkeypatch.chdir(copy.path)
+    if not (exists(BEFORE) and exists(AFTER)):
+        pytest.skip(f"this clone lacks the commits {BEFORE} and {AFTER}, which docs/history.md shows")
+    monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
+    assert history(BEFORE, AFTER) == HISTORY.read_text()
+    assert history_picture(BEFORE, AFTER) == PICTURE.read_text()
+
+
+def test_the_readme_claims_no_power_that_was_not_measured(shallow_clone: WorkingCopy) -> None:
+    path = shallow_clone.path / "metrics/networks.csv"
+    networks = pd.read_csv(path)
+    pd.concat([networks, networks[networks.seed == 0].assign(seed=99)]).to_csv(path, index=False)
+    shallow_clone.run("python -m tools.documents")
+    text = (shallow_clone.path / "README.md").read_text()
+    assert f"over {networks.seed.nunique() + 1} seeds" in text
+    assert "power to detect" not in text
+
+
+def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_path: Path) -> None:
+    with_environment(subset)
+    (tmp_path / "pictures").mkdir()
+    for picture in ("some.png", "pictures/other.png"):
+        Image.linear_gradient("L").save(tmp_path / picture)
+    subset.run("cp data/ames/AmesHousing.xlsx data/my_houses.xlsx")
+    assert ELSEWHERE.keys() <= COMMANDS.keys()
+    here = {section: text for section, text in COMMANDS.items() if section not in ELSEWHERE}
+    if not exists(BEFORE):
+        del here["docs/history.md: What a commit changed"]
+    back = "git restore . && rm -f data/my_houses.xlsx && dvc checkout -q"
+    for text in here.values():
+        subset.run(f"set -e\n{AUTHOR}\n{text}{back}", HOME=str(tmp_path))
+    assert (tmp_path / "predicted.csv").read_text().startswith("file,class,0,1,")
+    assert subset.status() == ""
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_make_command_of_a_document_is_there(page: str) -> None:
+    for target in set(re.findall(r"(?:^|`)make ([\w-]+)", (ROOT / page).read_text(), re.MULTILINE)):
+        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_of_a_document_leads_to_a_file(page: str) -> None:
+    for target in re.findall(r"\]\((?!https:)([^)]+)\)", (ROOT / page).read_text()):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
+
+
+def test_the_drawn_data_flow_is_that_of_dvc_yaml() -> None:
+    """Without the arrows that others imply."""
+    drawing = re.findall(r"^  (\w.*-->.*)$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
+    chains = [[step.split(" & ") for step in line.split(" --> ")] for line in drawing]
+    drawn = {(a, b) for chain in chains for before, after in pairwise(chain) for a in before for b in after}
+    stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+    made_by = {path: name for name, stage in stages.items() for path in outputs(stage)}
+    real = {(made_by[path], name) for name, stage in stages.items() for path in stage["deps"] if path in made_by}
+    assert drawn <= real
+    assert implied_by(drawn) == implied_by(real)
+
+
+def outputs(stage: dict[str, list[str | dict[str, object]]]) -> list[str]:
+    listed = [each for kind in ("outs", "metrics", "plots") for each in stage.get(kind, [])]
+    return [path for each in listed for path in ([each] if isinstance(each, str) else each)]
+
+
+def implied_by(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
+    """All pairs of stages of which the second needs the first, directly or not."""
+    more = arrows | {(a, d) for a, b in arrows for c, d in arrows if b == c}
+    return arrows if more == arrows else implied_by(more)
+
+
+def test_a_merge_of_two_branches_that_changed_parameters_works_as_documented(subset: WorkingCopy) -> None:
+    with_environment(subset)
+    subset.run("git switch -q -c other")
+    subset.edit_params(evaluate_prices={"ridge_penalties": [1, 10]})
+    subset.run("dvc repro")
+    subset.commit("Other penalties")
+    subset.run("git switch -q - && dvc checkout")
+    subset.edit_params(compare_sizes=subset.params()["compare_sizes"] | {"batch_size": 40})
+    subset.run("dvc repro")
+    subset.commit("Another batch size")
+    assert subset.run(f"{AUTHOR}; git merge other", check=False).returncode != 0
+    assert "UU dvc.lock" in subset.status()
+    subset.run(f"set -e\n{AUTHOR}\n{COMMANDS['docs/recovery.md: A merge conflict in dvc.lock']}")
+    assert subset.status() == ""
+    assert subset.stages_run_by("dvc repro") == []
+    merged = subset.params()
+    assert merged["evaluate_prices"]["ridge_penalties"] == [1, 10]
+    assert merged["compare_sizes"]["batch_size"] == 40
+
+
+def test_an_experiment_reaches_another_clone(subset: WorkingCopy, tmp_path: Path) -> None:
+    subset.run(f"git init -q --bare {tmp_path / 'origin'} && git remote set-url origin {tmp_path / 'origin'}")
+    subset.run("git push -q origin HEAD")
+    text = COMMANDS["docs/sharing.md: Share experiments"]
+    there = text.index("dvc exp pull")
+    subset.run(f"{AUTHOR}\n{REMOTE}{text[:there]}", HOME=str(tmp_path))
+    other = other_clone(WorkingCopy(tmp_path / "origin"), tmp_path)
+    other.run(f"set -e\n{AUTHOR}\n{text[there:]}", HOME=str(tmp_path))
+    assert other.params()["evaluate_prices"]["ridge_penalties"] == [1, 10]
+    assert other.stages_run_by("dvc repro") == []
 
 
 def other_clone(copy: WorkingCopy, home: Path) -> WorkingCopy:
@@ -25,40 +171,6 @@ def other_clone(copy: WorkingCopy, home: Path) -> WorkingCopy:
     other = WorkingCopy(home / "other")
     other.run(REMOTE, HOME=str(home))
     return other
-
-
-def test_the_documents_show_what_the_pipeline_and_the_history_give(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
-    copy = clone(tmp_path / "copy")
-    content = blocks(copy.path)
-    for document in DOCUMENTS:
-        assert fill((ROOT / document).read_text(), content) == (ROOT / document).read_text()
-    assert history_picture(copy.path) == (ROOT / "docs/history.svg").read_text()
-
-
-def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_path: Path) -> None:
-    with_environment(subset)
-    (tmp_path / "pictures").mkdir()
-    for picture in ("some.png", "pictures/other.png"):
-        Image.linear_gradient("L").save(tmp_path / picture)
-    assert "make test" in COMMANDS
-    commands = re.sub(r"^make test.*\n", "", COMMANDS, flags=re.MULTILINE)  # that is what runs this
-    author = "export GIT_COMMITTER_NAME=test GIT_COMMITTER_EMAIL=test@localhost"
-    done = subset.run(f"set -e\n{author}\n{commands}", HOME=str(tmp_path))
-    assert "deep.accuracy.mean" in done.stdout
-    assert (tmp_path / "predicted.csv").read_text().startswith("file,class,0,1,")
-    assert subset.status() == ""
-
-
-@pytest.mark.parametrize("document", ["README.md", "docs/comparison.md", "docs/reproducibility.md", "docs/sharing.md"])
-def test_every_make_command_of_a_document_is_there(document: str) -> None:
-    """Those that take long are run in part by tests of their own: test_verify, test_benchmark, remotes."""
-    targets = set(re.findall(r"(?:^|`)make ([\w./-]+)", (ROOT / document).read_text(), re.MULTILINE))
-    assert targets
-    for target in targets:
-        subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
 def test_after_a_pull_another_clone_runs_nothing(subset: WorkingCopy, tmp_path: Path) -> None:
@@ -88,7 +200,7 @@ def workflow_steps(job: str) -> list[str]:
 
 
 def test_the_workflow_and_the_commands_of_the_history_show_what_a_commit_changed(
-    subset: WorkingCopy, tmp_path: Path
+    subset: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_environment(subset)
     reproduce, prove, show = workflow_steps("reproduce")
@@ -105,13 +217,11 @@ def test_the_workflow_and_the_commands_of_the_history_show_what_a_commit_changed
     of_stages = [plot for stage in pipeline["stages"].values() for plot in stage.get("plots", [])]
     page = (subset.path / "dvc_plots/index.html").read_text()
     assert page.count("vegaEmbed(") == len(pipeline["plots"]) + len(of_stages)
-    params, metrics, experiments = (
-        subset.run(command.replace(BEFORE, "HEAD~1").replace(AFTER, "HEAD")).stdout for command in HISTORY
-    )
-    assert "[40, 20]" in params
-    assert "deep.accuracy.mean" in metrics
-    assert "[40, 20]" in experiments
-    assert "[80, 40, 20]" in experiments
+    monkeypatch.chdir(subset.path)
+    monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
+    shown = history("HEAD~1", "HEAD")
+    assert "| hidden  | [80, 40, 20] | [40, 20] |" in shown
+    assert "deep.accuracy.mean" in shown
 
 
 @pytest.mark.parametrize("file", ["metrics/evaluation.json", "dvc.lock"])

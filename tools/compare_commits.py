@@ -75,7 +75,7 @@ def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Ch
 
 def _read(file: str, revision: str) -> pd.DataFrame:
     table = pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
-    return table.rename(columns={"part": "split"})  # as older commits call it
+    return table.rename(columns={"part": "split"})  # what metrics/prices.csv called it in earlier commits
 
 
 def _run(*command: str) -> str:

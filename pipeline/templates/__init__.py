@@ -1,17 +1,29 @@
-"""Pages, from the templates in this folder."""
+"""Pages, from templates: those of the stages are in this folder, that of a document beside it."""
 
 from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+FOLDER = Path(__file__).parent
+ROOT = FOLDER.parents[1]
+
 
 def render(template: str, **values: Any) -> str:
-    """The text of a page. A name that is misspelt in its template is an error and no gap in the page."""
+    """The text of a page. `template` is a path from this folder or from the root of the repository.
+
+    Raises jinja2.UndefinedError for a name in the template that has no value.
+    """
     environment = Environment(
         autoescape=template.endswith(".html"),
         undefined=StrictUndefined,
-        loader=FileSystemLoader(Path(__file__).parent, encoding="utf-8"),
+        loader=FileSystemLoader([FOLDER, ROOT], encoding="utf-8"),
         keep_trailing_newline=True,
     )
     return environment.get_template(template).render(values)
+
+
+def document(page: str, **values: Any) -> str:
+    """The text of a document of the repository, from its template beside it, which its first line names."""
+    template = f"{page}.jinja"
+    return f"<!-- rendered from {template} by `make documents`; edit that file -->\n{render(template, **values)}"
