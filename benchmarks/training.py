@@ -337,7 +337,11 @@ def medians(rows: pd.DataFrame, forms: dict[str, str]) -> str:
 def machine() -> str:
     """Its processor."""
     try:
-        names = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line
+            for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
+        ]
         return names[0].partition(":")[2].strip()
     except (OSError, IndexError):  # only Linux has it, and not for every processor
         return platform.processor() or platform.machine()

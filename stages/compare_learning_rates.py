@@ -11,7 +11,7 @@ from pipeline.networks import deep_network
 from pipeline.params import Schema
 from pipeline.params.compare_learning_rates import CompareLearningRates
 from pipeline.stage import run
-from pipeline.tables import csv_text
+from pipeline.tables import write_csv
 
 if TYPE_CHECKING:
     from mlp.images import LabelledImages
@@ -52,10 +52,10 @@ def main(params: Params) -> None:
             for number, loss in enumerate(result.losses, start=1)
         ]
         header = ["learning_rate", "seed", "step", "training_loss"]
-        (folder / "first_epoch.csv").write_text(csv_text(header, curves))
+        write_csv(folder / "first_epoch.csv", header, curves)
         accuracies = [(each.learning_rate, each.seed, each.training_accuracy, each.test_accuracy) for each in results]
         header = ["learning_rate", "seed", "training_accuracy", "test_accuracy"]
-        (folder / "accuracy.csv").write_text(csv_text(header, accuracies))
+        write_csv(folder / "accuracy.csv", header, accuracies)
 
 
 def _train(architecture: Architecture, settings: Settings, seeds: list[int]) -> list[Result]:

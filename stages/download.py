@@ -129,7 +129,9 @@ def _from_debian(scratch: Path) -> Path:
         [*apt, "download", "dataset-fashion-mnist"],
         ["sh", "-c", "dpkg-deb -x *.deb ."],
     ):
-        subprocess.run(command, cwd=scratch, check=True, stderr=subprocess.PIPE, text=True, timeout=600)
+        subprocess.run(
+            command, cwd=scratch, check=True, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", timeout=600
+        )
     for file in FILES:
         packed = scratch / "usr/share/datasets/fashion-mnist" / f"{file}.gz"
         (scratch / file).write_bytes(gzip.decompress(packed.read_bytes()))

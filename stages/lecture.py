@@ -56,13 +56,15 @@ class Claim(NamedTuple):
 
 def main(params: Params) -> None:
     networks, sizes = pd.read_csv("metrics/networks.csv"), pd.read_csv("plots/sizes.csv", dtype={"hidden": str})
-    shown = json.loads(Path("metrics/evaluation.json").read_text())["comparison"]["verdict"]
+    shown = json.loads(Path("metrics/evaluation.json").read_text(encoding="utf-8"))["comparison"]["verdict"]
     folder = Path("plots/learning_rates")
     curves, rates = pd.read_csv(folder / "first_epoch.csv"), pd.read_csv(folder / "accuracy.csv")
     shallow, deep = (networks.accuracy[networks.network == name].tolist() for name in ("shallow", "deep"))
     overfitting, what_follows = about_overfitting(curves, rates)
     agrees = verdict_on_number(SHALLOW_ALONE, shallow) == HELD
-    other_settings = f"; {SHALLOW_ALONE} lies in it, so the lecture's two runs hardly had the same settings" * agrees
+    other_settings = (
+        f"; {SHALLOW_ALONE} lies in it, so the two runs of the lecture probably had different settings" * agrees
+    )
     used = {
         "shallow": f"{params.train_shallow.hidden} hidden units, {training(params.train_shallow)}",
         "deep": f"{params.hidden} hidden units, {training(params.train_deep)}",
@@ -123,7 +125,7 @@ def main(params: Params) -> None:
 def about_number(claim: str, claimed: float, ours: list[float], differs: str = "") -> Claim:
     verdict = verdict_on_number(claimed, ours)
     low, high = prediction_interval(ours)
-    reason = f"95 % of single runs: {low:.4f} to {high:.4f}" if len(ours) > 1 else "one seed has no spread"
+    reason = f"95 % prediction interval: {low:.4f} to {high:.4f}" if len(ours) > 1 else "one seed has no interval"
     return Claim(claim, f"{claimed:.4f}", mean_and_std(ours), verdict, reason + differs * (verdict == FAILED))
 
 
@@ -137,7 +139,7 @@ def about_curve(rate: float, curve: pd.DataFrame) -> Claim:
         " ".join(f"{CURVE[step]:.4f}" for step in losses),
         " ".join(f"{statistics.mean(ours):.4f}" for ours in losses.values()),
         verdict,
-        f"{verdicts.count(HELD)} of {len(verdicts)} fall where ours do, in 95 % of runs all at once",
+        f"{verdicts.count(HELD)} of {len(verdicts)} lie in the simultaneous 95 % prediction intervals",
     )
 
 
@@ -194,7 +196,7 @@ def about_smallest(sizes: pd.DataFrame, comparisons: pd.DataFrame) -> Claim:
         smallest,
         mean_and_std(sizes.test_accuracy[sizes.hidden == smallest].tolist()),
         FAILED if losses else HELD if others and wins == len(others) else OPEN,
-        f"shown to be better than {wins} and worse than {losses} of {len(others)}",
+        f"better than {wins} and worse than {losses} of {len(others)} others",
     )
 
 

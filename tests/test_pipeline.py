@@ -97,7 +97,6 @@ def test_as_little_as_is_allowed_is_enough(subset: WorkingCopy) -> None:
     page = (subset.path / "docs/lecture.md").read_text()
     assert "| not asked | other settings |" in page
     assert "| 5 | 3,985 | not measured |" in page
-    assert "0 of 0 fall" in page
     assert "not measured" in (subset.path / "report.html").read_text()
     assert subset.run("dvc plots show && dvc metrics show").returncode == 0
 
@@ -280,7 +279,7 @@ def test_a_run_that_fails_leaves_the_old_output(tmp_path: Path) -> None:
     (tmp_path / "table").write_text("old")
 
     def fail(file: Path) -> None:
-        file.write_text("half")
+        file.write_text("half", encoding="utf-8")
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError), atomic_output(tmp_path / "table") as file:

@@ -154,7 +154,7 @@ def test_the_report_shows_what_is_in_each_metrics_file(file: str, subset_templat
 def reported(path: Path) -> Iterator[float | str]:
     """Every value of a JSON file, and the means over seeds of a table: on test data, and shares above 0.05 %."""
     if path.suffix == ".json":
-        levels = [json.loads(path.read_text())]
+        levels = [json.loads(path.read_text(encoding="utf-8"))]
         for value in levels:
             if isinstance(value, dict):
                 levels += value.values()

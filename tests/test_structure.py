@@ -96,7 +96,7 @@ def test_params_yaml_is_read_in_one_place_only() -> None:
 
 
 def literals(file: Path) -> set[str]:
-    tree = ast.parse(file.read_text())
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     return {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
 
 

@@ -126,7 +126,7 @@ def examples(tmp_path: Path) -> Path:
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trainings of two epochs, also where another Python does them."""
-    text = Path(steps.__file__).read_text()
+    text = Path(steps.__file__).read_text(encoding="utf-8")
     shorter = re.sub(r"epochs=\d+", "epochs=2", text)
     assert shorter != text
     write = zipfile.ZipFile.write

@@ -79,7 +79,7 @@ def _read(file: str, revision: str) -> pd.DataFrame:
 
 
 def _run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise InputError(
             f"{' '.join(command)}: {' '.join(done.stderr.split())}; needed: two commits of this repository"

@@ -41,7 +41,7 @@ def results() -> dict[str, Any]:
     count = networks.seed.nunique()
     return {
         "title": source(load(Params).dataset).title,
-        "comparison": json.loads(Path("metrics/evaluation.json").read_text())["comparison"],
+        "comparison": json.loads(Path("metrics/evaluation.json").read_text(encoding="utf-8"))["comparison"],
         "seeds": count,
         "detectable": seeds.detectable[seeds.seeds == count].dropna().tolist(),  # empty where it was not measured
         "networks": networks_table(networks),
@@ -109,7 +109,7 @@ def history_picture(before: str, after: str) -> str:
 
 
 def output(command: str) -> str:
-    return subprocess.run(command, shell=True, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(command, shell=True, check=True, capture_output=True, encoding="utf-8").stdout.strip()
 
 
 if __name__ == "__main__":

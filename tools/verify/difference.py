@@ -4,8 +4,8 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import yaml
 from numpy.typing import NDArray
+from ruamel.yaml import YAML
 from safetensors.numpy import load_file
 
 
@@ -18,7 +18,7 @@ def of_builds(repository: Path, rebuilt: Path) -> str | None:
     changed = subprocess.check_output(["git", "status", "--porcelain"], cwd=rebuilt, text=True)
     if not changed:
         return None
-    stages, again = (yaml.safe_load((root / "dvc.lock").read_text())["stages"] for root in (repository, rebuilt))
+    stages, again = (YAML(typ="safe").load(root / "dvc.lock")["stages"] for root in (repository, rebuilt))
     for stage, lock in stages.items():
         for before, after in zip(lock["outs"], again[stage]["outs"], strict=True):
             if before != after:
