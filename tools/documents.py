@@ -48,6 +48,7 @@ def results() -> dict[str, Any]:
         "power": seeds.to_dict("records"),
         "prices": prices_table(pd.read_csv("metrics/prices.csv")),
         "binary": binary_table(pd.read_csv("metrics/binary.csv")),
+        "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
         "machine": verified.machine[0],
         "verified": markdown_table(
             ["circumstance", "result", "remark"], verified[["circumstance", "result", "remark"]].to_numpy().tolist()
@@ -91,6 +92,17 @@ def binary_table(scores: pd.DataFrame) -> str:
         for penalty, group in scores.groupby("l1_penalty", sort=False)
     ]
     return markdown_table(["L1 penalty", "L1 norm of the weights", "training loss", "test loss", "test accuracy"], rows)
+
+
+def epoch_ratios(timings: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Median time of an epoch in units of its bare matrix products, by way of training and network."""
+    epochs = timings[timings.measured == "epoch"]
+    return {
+        way: {
+            name: epochs.ratio[(epochs.way == way) & (epochs.network == name)].median() for name in ("deep", "shallow")
+        }
+        for way in epochs.way.unique()
+    }
 
 
 def exists(commit: str) -> bool:
