@@ -30,7 +30,7 @@ ELSEWHERE = {  # sections whose commands the next test does not run, and what ru
     "docs/sharing.md: Pull": REMOTES,
     "docs/sharing.md: Share experiments": "the test of an experiment",
 }
-AUTHOR = "export GIT_AUTHOR_NAME=test GIT_COMMITTER_NAME=test EMAIL=test@localhost"
+AUTHOR = "export GIT_{AUTHOR,COMMITTER}_NAME=test GIT_{AUTHOR,COMMITTER}_EMAIL=test@localhost"
 
 
 def commands(page: str) -> dict[str, str]:
