@@ -35,6 +35,7 @@ def equal_networks(generator: np.random.Generator, seeds: int = 8, images: int =
     return draw(generator, ERRORS, seeds, images, kinds)
 
 
+@pytest.mark.slow
 def test_two_equal_networks_are_called_different_in_no_more_than_5_percent() -> None:
     generator = np.random.default_rng(0)
     pairs = [equal_networks(generator) for _ in range(400)]
@@ -42,6 +43,7 @@ def test_two_equal_networks_are_called_different_in_no_more_than_5_percent() -> 
     assert sum(each != NO_DIFFERENCE for each in verdicts) <= 0.05 * 400
 
 
+@pytest.mark.slow
 def test_three_equal_networks_in_pairs_give_a_false_alarm_in_no_more_than_5_percent() -> None:
     generator = np.random.default_rng(1)
     alarms = 0

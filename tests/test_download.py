@@ -352,6 +352,7 @@ def test_without_a_source_an_older_output_stays_as_it_was() -> None:
     assert older.read_text() == "kept"
 
 
+@pytest.mark.slow
 def test_without_a_source_the_stage_ends_in_status_1_and_no_traceback(
     closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -373,6 +374,7 @@ def test_without_apt_get_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> N
         fetch("fashion_mnist")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("apt-get") is None, reason="no apt-get")
 def test_debians_package_gives_fashion_mnist_where_the_system_has_no_package_lists(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -384,6 +386,7 @@ def test_debians_package_gives_fashion_mnist_where_the_system_has_no_package_lis
     assert_whole("fashion_mnist")
 
 
+@pytest.mark.slow
 def test_the_configured_package_index_gives_mnist(monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         with PyPISimple(PACKAGE_INDEX) as index:

@@ -86,6 +86,7 @@ def test_learning_curves_do_not_depend_on_the_engine() -> None:
     assert runs[0] == runs[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [

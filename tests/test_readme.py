@@ -61,6 +61,7 @@ def test_the_documents_are_what_make_documents_renders(shallow_clone: WorkingCop
     assert shallow_clone.status() == ""
 
 
+@pytest.mark.slow
 def test_the_page_of_a_commit_is_what_make_documents_renders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copy = clone(tmp_path / "copy")
     monkeypatch.chdir(copy.path)

@@ -137,6 +137,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_other_pythons_train_the_same_networks_or_are_told_apart(examples: Path, tmp_path: Path) -> None:
     python = Path(sys.executable)
@@ -171,6 +172,7 @@ def test_other_pythons_train_the_same_networks_or_are_told_apart(examples: Path,
     ]
 
 
+@pytest.mark.slow
 def test_what_is_sent_needs_torch_numpy_and_safetensors_only(examples: Path) -> None:
     refuse = (
         "import sys, importlib.abc\n"
@@ -195,6 +197,7 @@ def test_commands_of_further_pythons_are_separated_by_commas_or_lines() -> None:
     assert pythons("") == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("qemu-x86_64") and "CI" not in os.environ, reason="qemu-x86_64 is not installed")
 @pytest.mark.usefixtures("short")
 def test_an_emulated_processor_trains_the_same_networks(examples: Path) -> None:
