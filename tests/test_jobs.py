@@ -11,6 +11,8 @@ import pytest
 from mlp.errors import DivergedError, InputError
 from pipeline.jobs import epoch_done, run_jobs, seeds_of_jobs
 
+pytestmark = pytest.mark.slow  # each starts processes that import torch
+
 KEY = "train.learning_rate"
 
 

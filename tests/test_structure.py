@@ -137,6 +137,7 @@ def test_stages_are_scripts_of_dvc_yaml_and_nothing_else() -> None:
     assert {file.stem for file in (ROOT / "stages").iterdir() if file.suffix} == {*STAGES, "__init__"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "unused"),
     [
@@ -164,6 +165,7 @@ def test_starting_a_stage_imports_nothing_that_it_does_not_use(stage: str, unuse
     assert not loaded & (unused | {"dvc", "requests", "matplotlib"})
 
 
+@pytest.mark.slow
 def test_training_does_not_import_the_compiler() -> None:
     """torch.optim.Adam does when it is constructed, which would cost every process more than a second."""
     script = (
