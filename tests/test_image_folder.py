@@ -275,7 +275,7 @@ def test_a_changed_idx_file_is_refused_by_its_hash(idx: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"title": ""}, "dataset.json: title is ''; allowed: a text"),
+        ({"title": ""}, "dataset.json: title is ''; allowed: a string that is not empty"),
         ({"classes": "abc"}, "dataset.json: classes is 'abc'; allowed: a list of names, one for each class"),
         ({"classes": ["a", "a", "b"]}, "3 classes; allowed: 2 to 256, each with a name of its own"),
         ({"sha256": "0"}, "dataset.json: sha256 is '0'; allowed: the SHA-256 of each of the four IDX files, by name"),
