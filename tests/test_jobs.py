@@ -81,7 +81,7 @@ def test_a_killed_worker_ends_in_one_line() -> None:
 @pytest.mark.parametrize("workers", ["0", "-1", "1.5", "two", ""])
 def test_a_wrong_number_of_workers_is_refused_in_one_line(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLP_WORKERS", workers)
-    with pytest.raises(InputError, match=f"^MLP_WORKERS is '{workers}'; allowed: a whole number of at least 1$"):
+    with pytest.raises(InputError, match=f"^MLP_WORKERS is '{workers}'; allowed: an integer of at least 1$"):
         run_jobs("train", squares, [([1], 0)], 1, KEY)
 
 
