@@ -65,8 +65,8 @@ def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCop
     skipped = [
         "cut.png: not a picture",
         "inner: not a picture",
-        "nothing.png: shows nothing",
         "notes.txt: not a picture",
+        "nothing.png: shows nothing",
     ]
     assert len(lines) == len(skipped)
     for line, file in zip(lines, skipped, strict=True):

@@ -45,14 +45,14 @@ def test_a_stage_declares_exactly_the_params_that_it_reads(
     module = importlib.import_module(f"stages.{stage}")
     monkeypatch.chdir(subset.path)
     params = load(module.Params)
-    groups = {id(group): f"{name}." for name, group in params if isinstance(group, Group)}
+    prefixes = {id(group): f"{name}." for name, group in params if isinstance(group, Group)} | {id(params): ""}
     read: set[str] = set()
     plain = Group.__getattribute__
 
     def recording(self: Group, name: str) -> Any:
         value = plain(self, name)
-        if name in type(self).model_fields and not isinstance(value, Group):
-            read.add(groups.get(id(self), "") + name)
+        if id(self) in prefixes and name in type(self).model_fields and not isinstance(value, Group):
+            read.add(prefixes[id(self)] + name)
         return value
 
     monkeypatch.setattr(Group, "__getattribute__", recording)
