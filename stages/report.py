@@ -26,6 +26,7 @@ from pipeline.tables import mean_and_std
 from pipeline.templates import render
 
 MODELS = ["ridge", "shallow", "deep"]  # whose predictions of prices are drawn
+CLASSES: Any = {"dtype": {"actual": str, "predicted": str}, "keep_default_na": False}  # one may be called 01 or NA
 CONFUSIONS = 5  # listed of each network
 
 
@@ -33,7 +34,7 @@ def main(params: Params) -> None:
     evaluation = _json("metrics/evaluation.json")
     networks, sizes = pd.read_csv("metrics/networks.csv"), pd.read_csv("plots/sizes.csv", dtype={"hidden": str})
     pairs = pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str})
-    shares = pd.read_csv("metrics/confusion.csv", dtype={"actual": str, "predicted": str})
+    shares = pd.read_csv("metrics/confusion.csv", **CLASSES)
     prices, penalties = pd.read_csv("metrics/prices.csv"), pd.read_csv("metrics/binary.csv")
     predictions = pd.read_csv("plots/predictions.csv")
     claims = pd.read_csv("plots/claims.csv", dtype=str, keep_default_na=False)
@@ -130,7 +131,7 @@ def _top_confusions(shares: pd.DataFrame) -> list[dict[Hashable, Any]]:
 
 
 def _confident_errors(images: NDArray[np.uint8]) -> dict[str, list[dict[Hashable, Any]]]:
-    table = pd.read_csv("plots/mistakes.csv")
+    table = pd.read_csv("plots/mistakes.csv", **CLASSES)
     table["png"] = [_png(images[index]) for index in table.image]
     return {name: table[table.network == name].to_dict("records") for name in NETWORKS}
 
