@@ -61,8 +61,11 @@ class WorkingCopy:
         return done
 
     def stages_run_by(self, command: str) -> list[str]:
-        """The stages that a dvc command ran, in order; what came from a cache is not among them."""
-        return re.findall(r"^Running stage '(\w+)'", self.run(command).stdout, re.MULTILINE)
+        """The stages that a dvc command ran, in order; what came from a cache is not among them.
+
+        Nor is `check_params`, which runs with every change of params.yaml.
+        """
+        return re.findall(r"^Running stage '(?!check_params)(\w+)'", self.run(command).stdout, re.MULTILINE)
 
     def status(self) -> str:
         return self.run("git status --porcelain").stdout

@@ -381,7 +381,7 @@ def test_the_pages_speak_of_the_images_and_not_of_mnist(trained: WorkingCopy) ->
     assert "On the 18 test images of shapes, " in report
     assert "MNIST" not in report
     lecture = (trained.path / "docs/lecture.md").read_text()
-    assert "measured on shapes" in lecture
+    assert "measurements on shapes" in lecture
     assert "other images" in lecture
     assert "| held |" not in lecture
 

@@ -53,7 +53,7 @@ def locked_stages(copy: WorkingCopy) -> dict[str, object]:
 
 
 def test_dvc_changes_in_its_files_what_it_is_asked_to_and_no_more(subset: WorkingCopy) -> None:
-    subset.run("dvc freeze download && dvc unfreeze download && git diff --exit-code")
+    subset.run("dvc freeze evaluate && dvc unfreeze evaluate && git diff --exit-code")
 
 
 def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
@@ -215,7 +215,7 @@ def test_learning_curves_have_a_point_for_each_seed_and_epoch(subset: WorkingCop
 def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: WorkingCopy, delay: float) -> None:
     """Kills dvc alone, so that the stage it started lives on, and starts it again at once."""
     before = outputs(subset)
-    subset.run("rm -rf .dvc/cache .dvc/tmp data/raw data/processed models/shallow models/deep plots/c*")
+    subset.run("rm -rf .dvc/cache .dvc/tmp data/raw data/processed models/shallow models/deep plots/curves")
     killed = subprocess.Popen(
         ["dvc", "repro", "-q", "evaluate"], cwd=subset.path, env=ENVIRONMENT, stderr=subprocess.DEVNULL
     )
@@ -239,7 +239,8 @@ def test_killed_at_any_moment_the_next_repro_gives_the_same_bytes(subset: Workin
 def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_documented(subset: WorkingCopy, name: str) -> None:
     before = outputs(subset)
     lock = subset.path / name
-    lock.write_bytes(lock.read_bytes()[:400].rstrip(b"}"))
+    text = lock.read_text()
+    lock.write_text(text[: text.rindex("path")] if name == "dvc.lock" else text.rstrip("}"))
     assert subset.run("dvc repro", check=False).returncode != 0
     assert RESCUE in (ROOT / "docs/recovery.md").read_text()
     assert subset.stages_run_by(f"{RESCUE} && dvc repro") == []
@@ -302,8 +303,8 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
     ("spoil", "stage", "line"),
     [
         ("rm params.yaml", "evaluate", "[Errno 2] No such file or directory: 'params.yaml'"),
-        ("rm -r data/raw", "preprocess", "'data/raw/mnist/train-images-idx3-ubyte'"),
-        ("rm -r data/processed", "train_deep", "data/processed/train.safetensors"),
+        ("rm -r data/raw", "preprocess", "'data/raw/mnist/description.json'"),
+        ("rm -r data/processed", "train_deep", "data/processed/description.json"),
         ("rm -r models/deep", "evaluate", "No such file or directory: models/deep/seed-0"),
         ("echo spoilt > models/deep/seed-0.safetensors", "evaluate", "models/deep/seed-0.safetensors: not a network"),
         ("sed -i s/200/1001/ params.yaml", "preprocess", "validation_size is 1001; allowed: 0 to 1000"),
@@ -355,7 +356,9 @@ def test_prices_beyond_any_number_are_one_line_that_says_what_to_do(subset: Work
     done = subset.run("python -m stages.evaluate_prices", check=False)
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
-    assert re.fullmatch(r"models/prices/.*: predicts prices that are not finite; lower \S+learning_rate", message)
+    assert re.fullmatch(
+        r"models/prices/.*: predicts prices that are not finite; try a smaller \S+learning_rate", message
+    )
 
 
 def ctrl_c(stage: psutil.Process) -> None:

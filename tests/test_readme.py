@@ -87,13 +87,13 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
     (tmp_path / "pictures").mkdir()
     for picture in ("some.png", "pictures/other.png"):
         Image.linear_gradient("L").save(tmp_path / picture)
-    subset.run("cp data/ames/AmesHousing.xlsx data/my_houses.xlsx")
     assert ELSEWHERE.keys() <= COMMANDS.keys()
     here = {section: text for section, text in COMMANDS.items() if section not in ELSEWHERE}
     if not exists(BEFORE):
         del here["docs/history.md: What a commit changed"]
     back = "git restore . && rm -f data/my_houses.xlsx && dvc checkout -q"
     for text in here.values():
+        subset.run("cp data/ames/AmesHousing.xlsx data/my_houses.xlsx")  # which the text speaks of
         subset.run(f"set -e\n{AUTHOR}\n{text}{back}", HOME=str(tmp_path))
     assert (tmp_path / "predicted.csv").read_text().startswith("file,class,0,1,")
     assert subset.status() == ""
@@ -204,7 +204,7 @@ def test_the_workflow_and_the_commands_of_the_history_show_what_a_commit_changed
     subset: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_environment(subset)
-    reproduce, prove, show = workflow_steps("reproduce")
+    _, reproduce, prove, show = workflow_steps("reproduce")
     assert reproduce == "make repro"
     subset.edit_params(hidden=[40, 20])
     assert subset.stages_run_by("dvc repro") == ["train_deep", "evaluate", "lecture", "report"]
@@ -228,7 +228,7 @@ def test_the_workflow_and_the_commands_of_the_history_show_what_a_commit_changed
 
 @pytest.mark.parametrize("file", ["metrics/evaluation.json", "dvc.lock"])
 def test_the_workflow_fails_where_the_rebuild_is_not_what_was_committed(file: str, subset: WorkingCopy) -> None:
-    _, prove, _ = workflow_steps("reproduce")
+    *_, prove, _ = workflow_steps("reproduce")
     with (subset.path / file).open("a") as opened:
         opened.write("\n")
     done = subset.run(prove, check=False)

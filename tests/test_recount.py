@@ -94,8 +94,6 @@ def test_the_splits_hold_all_houses_of_which_five_are_large(copy: Path) -> None:
 
 def test_l1_norms_of_the_binary_network(copy: Path) -> None:
     for row in pd.read_csv(copy / "metrics/binary.csv").itertuples():
-        network = checkpoints.load(
-            copy / f"models/binary/l1-{row.l1_penalty:g}-seed-{row.seed}.safetensors", "ames/all"
-        )
+        network = checkpoints.load(copy / f"models/binary/l1-{row.l1_penalty}-seed-{row.seed}.safetensors", "ames/all")
         norm = sum(parameter.abs().sum().item() for name, parameter in network.named_parameters() if "weights" in name)
         assert norm == pytest.approx(row.l1_norm, abs=1e-5)

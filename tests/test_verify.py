@@ -65,7 +65,7 @@ def small(tmp_path: Path) -> WorkingCopy:
     copy.path.mkdir()
     (copy.path / "dvc.yaml").write_text(PIPELINE)
     (copy.path / "train.py").write_text(TRAIN)
-    copy.run("git init -q && dvc init -q && mkdir data && touch data/.keep && dvc repro")
+    copy.run("git init -q && dvc init -q && mkdir -p data/manual && touch data/manual/.keep && dvc repro")
     copy.commit("All")
     return copy
 
@@ -157,7 +157,7 @@ def test_other_pythons_train_the_same_networks_or_are_told_apart(examples: Path,
         "/no/such/python",
     ]
     rows = list(train(examples, pythons("\n".join(commands)), size=70))
-    assert [row.circumstance for row in rows] == [f"trainings by {command}" for command in commands]
+    assert [row.circumstance for row in rows] == [f"trainings by further Python {n}" for n in range(1, 7)]
     same, default, *others = rows
     assert same[1:] == ("same bytes", "")
     assert default.result == "same bytes"
@@ -215,7 +215,7 @@ def test_an_emulator_that_is_not_installed_is_not_tried(examples: Path, monkeypa
 
 def test_only_a_committed_state_is_verified(small: WorkingCopy) -> None:
     shutil.copy(ROOT / "params.yaml", small.path)
-    done = small.run(f"PYTHONPATH={ROOT} {sys.executable} -m verify", check=False)
+    done = small.run(f"PYTHONPATH={ROOT} {sys.executable} -m tools.verify", check=False)
     assert done.returncode == 1
     assert done.stderr == "params.yaml: not committed; what is rebuilt is the last commit\n"
 

@@ -130,7 +130,8 @@ def main() -> None:
 def pythons(text: str) -> list[Place]:
     """The commands of a text, separated by commas or line ends."""
     commands = [command.strip() for command in re.split(r"[,\n]", text)]
-    return [Place(f"trainings by {command}", shlex.split(command)) for command in commands if command]
+    places = [shlex.split(command) for command in commands if command]
+    return [Place(f"trainings by further Python {number}", place) for number, place in enumerate(places, start=1)]
 
 
 def train(repository: Path, places: Sequence[Place], size: int) -> Iterator[Row]:
