@@ -76,7 +76,7 @@ def test_another_data_set_runs_all_of_the_images_and_the_way_back_only_the_page(
     assert "not asked" in (subset.path / "docs/lecture.md").read_text()
     report = (subset.path / "report.html").read_text()
     assert "test images of FashionMNIST" in report
-    assert "taken for Ankle Boot" in report
+    assert "predicted Ankle Boot" in report
     assert subset.stages_run_by("dvc exp run -S dataset=mnist") == PAGES
     assert outputs(subset) == before
     assert subset.status() == ""
