@@ -196,7 +196,7 @@ def clone(copy: WorkingCopy, remote: Remote) -> WorkingCopy:
 def hash_of(copy: WorkingCopy, path: str) -> str:
     """The hash of an output, as dvc.lock has it."""
     stages = yaml.safe_load((copy.path / "dvc.lock").read_text())["stages"].values()
-    [md5] = [out["md5"] for stage in stages for out in stage["outs"] if out["path"] == path]
+    [md5] = [out["md5"] for stage in stages for out in stage.get("outs", []) if out["path"] == path]
     return str(md5)
 
 
