@@ -6,10 +6,11 @@ LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hash
 # what is installed carries the hash of its lock file in its name: a checkout back and forth installs nothing
 RUN := .venv/run-$(shell git hash-object requirements.lock)
 DEV := .venv/dev-$(shell git hash-object requirements-dev.lock)
+CLUSTER := .venv/cluster-$(shell git hash-object requirements-cluster.lock)
 REMOTES := .venv/remotes-$(shell git hash-object requirements-remotes.lock)
 BENCH := .venv/bench-$(shell git hash-object requirements-bench.lock)
 
-.PHONY: help environment repro report compare check test test-remotes coverage verify bench seeds documents deps lock remotes
+.PHONY: help environment repro report compare check test test-remotes test-cluster coverage verify bench seeds documents deps lock remotes cluster
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -17,6 +18,8 @@ help: ## this list
 environment: $(RUN) ## makes .venv with all that the pipeline runs on
 
 remotes: $(REMOTES) ## adds what SSH and S3 remotes need
+
+cluster: $(CLUSTER) ## adds what a Dask cluster needs
 
 repro: $(RUN) ## runs what changed
 	dvc repro
@@ -45,6 +48,9 @@ test: $(DEV) ## style, types and all tests but those of remotes
 test-remotes: $(REMOTES) ## shares the cache through a folder, an SSH server and an S3 server, each of them real
 	pytest tests/remotes
 
+test-cluster: $(CLUSTER) ## trains on a Dask cluster of this machine's own processes
+	pytest tests/cluster
+
 coverage: $(DEV) ## all tests, and which lines they did not run
 	pytest --cov=mlp --cov=pipeline --cov=stages --cov=tools --cov-report=term-missing:skip-covered
 
@@ -67,6 +73,7 @@ deps: $(DEV) ## writes into dvc.yaml which modules each stage imports
 lock: $(DEV) ## writes the lock files from the pins in requirements*.txt
 	$(LOCK) requirements.txt --output-file requirements.lock
 	$(LOCK) requirements-dev.txt --constraint requirements.lock --output-file requirements-dev.lock
+	$(LOCK) requirements-cluster.txt --constraint requirements-dev.lock --output-file requirements-cluster.lock
 	$(LOCK) requirements-remotes.txt --constraint requirements-dev.lock --output-file requirements-remotes.lock
 	$(LOCK) requirements-bench.txt --constraint requirements-dev.lock --output-file requirements-bench.lock
 
@@ -78,6 +85,10 @@ $(RUN):
 
 $(DEV): $(RUN)
 	.venv/bin/python -m pip install --require-hashes -r requirements-dev.lock
+	touch $@
+
+$(CLUSTER): $(DEV)
+	.venv/bin/python -m pip install --require-hashes -r requirements-cluster.lock
 	touch $@
 
 $(REMOTES): $(DEV)

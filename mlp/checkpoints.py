@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load as tensors_from_bytes
+from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
 from mlp.errors import InputError
@@ -50,17 +51,16 @@ class Origin(BaseModel):
     images: Images | None = None  # of a data set of one's own
 
 
-def save(
+def to_bytes(
     network: nn.Module,
     architecture: Architecture,
-    path: Path,
     dataset: str,
     seed: int,
     settings: Mapping[str, Any],
     normalisation: Normalisation | None = None,
     images: Images | None = None,
-) -> None:
-    """Writes the weights in float32, with what made them as metadata."""
+) -> bytes:
+    """A network's file: the weights in float32, with what made them as metadata."""
     origin = Origin.model_validate(
         {
             "architecture": architecture.name,
@@ -75,7 +75,7 @@ def save(
     )
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
     # one key only: safetensors writes several in random order
-    save_file(weights, path, {"network": origin.model_dump_json(exclude_defaults=True)})
+    return tensors_to_bytes(weights, {"network": origin.model_dump_json(exclude_defaults=True)})
 
 
 def load(path: Path, dataset: str) -> nn.Module:
@@ -89,9 +89,14 @@ def load(path: Path, dataset: str) -> nn.Module:
     if origin.architecture not in NETWORKS:
         raise InputError(f"{path}: a network of class {origin.architecture}; those known here: {', '.join(NETWORKS)}")
     with _refusing_what_does_not_fit(path):
-        with torch.random.fork_rng(devices=[]):  # the constructor draws weights
-            network = build(Architecture(origin.architecture, origin.arguments))
-        network.load_state_dict(load_file(path))
+        return from_bytes(Architecture(origin.architecture, origin.arguments), path.read_bytes())
+
+
+def from_bytes(architecture: Architecture, content: bytes) -> nn.Module:
+    """Rebuilds a network from its file, in float32 and eval mode."""
+    with torch.random.fork_rng(devices=[]):  # the constructor draws weights
+        network = build(architecture)
+    network.load_state_dict(tensors_from_bytes(content))
     return network.eval()
 
 

@@ -9,17 +9,17 @@ from mlp.evaluation import accuracy, mean_cross_entropy
 from mlp.images import LabelledImages
 from mlp.prediction import predict
 from mlp.spec import Epoch, Settings
-from mlp.training import classification_loss, fit
+from mlp.training import Loss, classification_loss, fit
 
 
 def train(
     make_network: Callable[[], nn.Module],
     training: LabelledImages,
-    validation: LabelledImages,
+    validation: LabelledImages | None,
     settings: Settings,
     seeds: Sequence[int],
     arrays: Any = None,
-    on_epoch: Callable[[], None] = lambda: None,
+    loss: Loss = classification_loss,
 ) -> tuple[list[nn.Module], list[list[Epoch]]]:
     """Trains a network for each seed with cross-entropy; returns the networks and their learning curves.
 
@@ -28,16 +28,15 @@ def train(
     curves: list[list[Epoch]] = [[] for _ in seeds]
 
     def report(networks: Sequence[nn.Module], epoch: int, losses: list[float]) -> None:
-        for network, curve, loss in zip(networks, curves, losses, strict=True):
-            curve.append(Epoch(epoch, loss, *_validate(network, validation)))
-        on_epoch()
+        for network, curve, mean in zip(networks, curves, losses, strict=True):
+            curve.append(Epoch(epoch, mean, *_validate(network, validation)))
 
-    networks = fit(make_network, training.examples(), classification_loss, settings, seeds, report, arrays)
+    networks = fit(make_network, training.examples(), loss, settings, seeds, report, arrays)
     return networks, curves
 
 
-def _validate(network: nn.Module, validation: LabelledImages) -> tuple[float | None, float | None]:
-    if not len(validation.labels):
+def _validate(network: nn.Module, validation: LabelledImages | None) -> tuple[float | None, float | None]:
+    if validation is None or not len(validation.labels):
         return None, None
     logits = predict(network, validation.examples())
     return mean_cross_entropy(logits, validation.labels), accuracy(logits, validation.labels)

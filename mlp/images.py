@@ -1,6 +1,7 @@
 """Labelled images: reading, splitting and normalising them."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +34,13 @@ def save(data: LabelledImages, path: Path) -> None:
 
 def load(path: Path) -> LabelledImages:
     return LabelledImages(**load_file(path))
+
+
+def joined(splits: Sequence[LabelledImages]) -> LabelledImages:
+    """One after the other, with the pixel statistics of the first."""
+    return splits[0]._replace(
+        images=torch.cat([split.images for split in splits]), labels=torch.cat([split.labels for split in splits])
+    )
 
 
 def read_idx(path: Path) -> Tensor:

@@ -16,6 +16,7 @@ class Settings(NamedTuple):
     batch_size: int
     learning_rate: float
     betas: tuple[float, float] = (0.9, 0.999)
+    l1_penalty: float | None = None  # of the binary network
 
 
 class Epoch(NamedTuple):

@@ -1,93 +1,221 @@
-"""Trainings side by side on all cores, with their progress."""
+"""Jobs side by side: each network trained once, on the cores of this machine or on a Dask cluster."""
 
 import gc
+import importlib
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_EXCEPTION, ProcessPoolExecutor, wait
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.sharedctypes import Synchronized
-from typing import Any, TypeVar
+from contextlib import contextmanager
+from functools import cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 from mlp.errors import DivergedError, InputError
+from pipeline.store import Store, code, key
+from pipeline.training import File, Job, KilledError, Locate, Trained, file, unpack
 
 Result = TypeVar("Result")
 
-epochs_done: "Synchronized[int]"  # of all workers together, set when a worker starts
+ATTEMPTS = 3  # at a job whose process is killed
+TICK = 0.5  # seconds between two looks at what runs
+
+_own = threading.local()  # of each thread of the pool: its process
 
 
-def run_jobs(
-    stage: str, job: Callable[..., list[Result]], arguments: Sequence[tuple[Any, ...]], epochs: int, rate: str
-) -> list[Result]:
-    """The results of `job` for each of the argument tuples, one after the other.
+class Workers(NamedTuple):
+    """What computes jobs."""
 
-    All jobs together call `epoch_done` for `epochs`. `rate` is the key of the learning rate in params.yaml.
+    submit: "Callable[[list[Job], str], Future[list[bytes]]]"  # as `train`
+    cores: Callable[[], int]  # how many jobs run at a time; raises InputError where nothing computes any more
+    killed: type[Exception]  # of a future whose process was killed
+
+
+def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
+    """What comes out of each job, from the store or by training. `rate` is the learning rate's key in params.yaml.
+
+    A result is kept in the store as soon as it comes, and what another process is training is waited for. A job whose
+    process is killed is tried again, alone, when all others are done; after another failure nothing more begins.
+    Raises InputError for the first job in order that failed.
     """
-    context = multiprocessing.get_context("spawn")
-    counter = context.Value("i", 0)
-    workers = min(_workers(), len(arguments))
-    with (
-        ProcessPoolExecutor(workers, context, initializer=_start_worker, initargs=(counter,)) as pool,
-        tqdm(total=epochs, desc=stage, unit="epoch") as bar,
-    ):
-        futures = [pool.submit(job, *each) for each in arguments]
-        running = True
-        while running:
-            done, waiting = wait(futures, timeout=0.2, return_when=FIRST_EXCEPTION)
-            bar.update(counter.value - bar.n)
-            running = bool(waiting) and not any(future.exception() for future in done)
-        # what has begun ends, and jobs begin in their order: so of several failures the first in order is reported
-        pool.shutdown(cancel_futures=True)
+    store, names = Store(), [key(job) for job in jobs]
+    by_name = dict(zip(names, jobs, strict=True))
+    waiting = _groups(by_name)
+    running: dict[Future[list[bytes]], list[str]] = {}
+    found: dict[str, bytes] = {}
+    failed: dict[str, str] = {}
+    kills: Counter[str] = Counter()
+    workers, stopped = _workers(), False
+    with _stopped_by_errors(), tqdm(total=len(by_name), desc=stage, unit="network") as bar:
+        while waiting or running:
+            for group in sorted(waiting, key=lambda group: kills[group[0]]):
+                if running and kills[group[0]]:
+                    break
+                there, mine = _look(store, group)
+                found |= there
+                bar.initial, bar.n = bar.initial + len(there), bar.n + len(there)  # the time left is that of training
+                if mine:
+                    alike = [by_name[name] for name in mine]
+                    running[workers.submit(alike, code(alike[0].kind))] = mine
+                group[:] = [name for name in group if name not in there and name not in mine]
+            waiting = [group for group in waiting if group]
+            if not running:
+                time.sleep(TICK if waiting else 0)
+            for future in wait(running, TICK, FIRST_COMPLETED).done:
+                group = running.pop(future)
+                try:
+                    for name, content in zip(group, future.result(), strict=True):
+                        store.put(name, content)
+                        found[name] = content
+                except workers.killed:
+                    kills.update(group)
+                    if stopped:
+                        continue
+                    if kills[group[0]] < ATTEMPTS:
+                        waiting.append(group)
+                    else:
+                        failed[group[0]] = _killed(by_name[group[0]])
+                except CancelledError:
+                    failed[group[0]] = "the Dask cluster has lost its job; what was finished is in the store"
+                except ImportError as error:
+                    failed[group[0]] = f"a Dask worker cannot import the project ({error}); start it in a clone of it"
+                except InputError as error:
+                    advice = f"; lower {rate} in params.yaml" if isinstance(error, DivergedError) else ""
+                    failed[group[0]] = f"{error}{advice}"
+                    waiting, stopped = [], True
+                    running = {each: group for each, group in running.items() if not each.cancel()}
+            at_work = min(workers.cores(), len(running)) if running else 0
+            bar.set_postfix_str(f"{at_work} running, {len(failed)} failed", refresh=False)
+            bar.update(len(found) - bar.n)
+    for name in names:
+        if name in failed:
+            raise InputError(f"{stage}: {failed[name]}")
+    return [unpack(found[name]) for name in names]
+
+
+def on_all_cores(function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]]) -> list[Result]:
+    """The results of a function for each of the argument tuples, in their order, by the processes that train."""
+    with _stopped_by_errors():
+        futures = [_pool(_count()).submit(_in_process, function, *each) for each in arguments]
         try:
-            return [result for future in futures for result in future.result()]
-        except BrokenProcessPool as error:
-            raise InputError(
-                f"{stage}: a training process was killed, possibly out of memory; "
-                f"fewer at a time need less: MLP_WORKERS is {workers}"
-            ) from error
-        except DivergedError as error:
-            raise InputError(f"{stage}: {error}; lower {rate} in params.yaml") from error
+            return [future.result() for future in futures]
+        except KilledError as error:
+            raise InputError("a process that evaluates was killed, possibly out of memory") from error
 
 
-def seeds_of_jobs(seeds: Sequence[int]) -> list[list[int]]:
+def train(alike: list[Job], expected: str, locate: Locate | None = None) -> list[bytes]:
+    """What comes out of jobs that are alike but for their seeds, see `unpack`, in a process that trains.
+
+    Raises InputError where the code here is not the expected, or a file has changed.
+    """
+    import torch
+
+    kind = alike[0].kind
+    if code(kind) != expected:
+        raise InputError(
+            "this worker has other code or other libraries; needed: the same commit and the same lock file"
+        )
+    torch.set_num_threads(1)
+    results: list[bytes] = importlib.import_module(f"pipeline.training.{kind}").train(alike, locate or _unchanged)
+    return results
+
+
+def _unchanged(expected: File) -> Path:
+    if file(expected.path) != expected:
+        raise InputError(f"{expected.path}: changed while networks were to be trained on it; run again")
+    return Path(expected.path)
+
+
+def _look(store: Store, group: list[str]) -> tuple[dict[str, bytes], list[str]]:
+    """What of a group is in the store, and what is to be trained here. The rest is trained by another process."""
+    found, mine = dict[str, bytes](), []
+    for name in group:
+        if store.claim(name):
+            content = store.get(name)
+            if content is None:
+                mine.append(name)
+            else:
+                found[name] = content
+                store.release(name)
+    return found, mine
+
+
+def _groups(by_name: dict[str, Job]) -> list[list[str]]:
     """One network a job on processors; all that are alike at once on a device."""
-    return [list(seeds)] if os.environ.get("MLP_DEVICE") else [[seed] for seed in seeds]
+    if not os.environ.get("MLP_DEVICE"):
+        return [[name] for name in by_name]
+    return [list(group) for _, group in groupby(by_name, lambda name: by_name[name]._replace(seed=0))]
 
 
-def engine() -> Any:
-    """What computes. It changes no result, so it comes from the environment: MLP_DEVICE as torch names devices."""
-    from mlp.on_numpy import OnNumpy  # a process that only hands out work need not wait for torch
-    from mlp.on_torch import OnTorch
+def _killed(job: Job) -> str:
+    name, arguments = job.architecture
+    return (
+        f"{name}({', '.join(map(str, arguments))}), seed {job.seed}: its process was killed {ATTEMPTS} times, "
+        "possibly out of memory; all other networks are kept"
+    )
 
-    device = os.environ.get("MLP_DEVICE")
+
+def _workers() -> Workers:
+    """Where jobs run. It changes no result, so it comes from the environment."""
+    address = os.environ.get("DASK_SCHEDULER_ADDRESS")
+    if not address:
+        count = _count()
+        return Workers(lambda *job: _pool(count).submit(_in_process, train, *job), lambda: count, KilledError)
     try:
-        return OnTorch(device) if device else OnNumpy()
-    except (RuntimeError, AssertionError) as error:  # as torch puts it, in several lines
-        reason = str(error).splitlines()[0]
-        raise InputError(f"MLP_DEVICE is {device!r}; allowed: a device of torch, as cuda ({reason})") from error
+        from distributed import KilledWorker
+
+        from pipeline import cluster
+    except ImportError as error:
+        raise InputError("DASK_SCHEDULER_ADDRESS is set, but Dask is not installed; run make cluster") from error
+    return Workers(lambda *job: cluster.submit(address, train, *job), lambda: cluster.cores(address), KilledWorker)
 
 
-def epoch_done(networks: int) -> None:
-    with epochs_done.get_lock():
-        epochs_done.value += networks
-
-
-def _workers() -> int:
-    """How many networks train at a time. It changes no result, so it comes from the environment."""
+def _count() -> int:
     text = os.environ.get("MLP_WORKERS", str(os.cpu_count()))
     if not text.isdecimal() or int(text) < 1:
         raise InputError(f"MLP_WORKERS is {text!r}; allowed: an integer of at least 1")
     return int(text)
 
 
-def _start_worker(counter: "Synchronized[int]") -> None:
-    global epochs_done
-    epochs_done = counter
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a worker without a traceback of its own
+@cache
+def _pool(count: int) -> ThreadPoolExecutor:
+    """Threads that each have a process of their own: so it is known which job a process had that was killed."""
+    return ThreadPoolExecutor(count)
+
+
+def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
+    if not hasattr(_own, "process"):
+        _own.process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process)
+    try:
+        result: Result = _own.process.submit(function, *arguments).result()
+        return result
+    except BrokenProcessPool as error:
+        del _own.process
+        raise KilledError from error
+
+
+@contextmanager
+def _stopped_by_errors() -> Iterator[None]:
+    """Ends all processes, which would finish their jobs otherwise."""
+    try:
+        yield
+    except BaseException:
+        for process in multiprocessing.active_children():
+            process.kill()
+        _pool.cache_clear()
+        raise
+
+
+def _start_process() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a process without a traceback of its own
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
@@ -96,7 +224,7 @@ def _start_worker(counter: "Synchronized[int]") -> None:
 
 
 def _end_with_parent() -> None:
-    """A worker whose parent was killed would wait for its next job for ever."""
+    """A process whose parent was killed would wait for its next job for ever."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

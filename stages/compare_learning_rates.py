@@ -1,109 +1,64 @@
 """Trains the lecture's deep network at several learning rates, with the losses of its first epoch step by step."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlp.spec import Architecture, Settings
+from mlp.spec import Settings
 from pipeline.datasets import description
 from pipeline.files import atomic_output
-from pipeline.jobs import engine, epoch_done, run_jobs, seeds_of_jobs
+from pipeline.jobs import on_all_cores, train_all
 from pipeline.networks import deep_network
-from pipeline.params import Schema
+from pipeline.params import DatasetName, Schema
 from pipeline.params.compare_learning_rates import CompareLearningRates
 from pipeline.stage import run
 from pipeline.tables import write_csv
-
-if TYPE_CHECKING:
-    from mlp.images import LabelledImages
+from pipeline.training import Job, Trained
+from pipeline.training.images import jobs as images_jobs
 
 STRIDE = 25  # the lecture prints the loss of every 25th step
 
 
 class Params(Schema):
+    dataset: DatasetName
     compare_learning_rates: CompareLearningRates
-
-
-class Result(NamedTuple):
-    """Of one network."""
-
-    learning_rate: float
-    seed: int
-    losses: list[float]  # of each STRIDE-th step of the first epoch
-    training_accuracy: float  # after the last epoch
-    test_accuracy: float
 
 
 def main(params: Params) -> None:
     group = params.compare_learning_rates
     architecture = deep_network(group.hidden, description())
     jobs = [
-        (architecture, Settings(group.epochs, group.batch_size, rate), seeds)
+        job
         for rate in group.learning_rates
-        for seeds in seeds_of_jobs(group.seeds)
+        for job in images_jobs(
+            params.dataset, architecture, Settings(group.epochs, group.batch_size, rate), group.seeds, validate=False
+        )
     ]
+    trained = train_all("compare_learning_rates", jobs, "compare_learning_rates.learning_rates")
+    accuracies = on_all_cores(_accuracies, list(zip(jobs, trained, strict=True)))
     with atomic_output(Path("plots/learning_rates")) as folder:
         folder.mkdir()
-        total = len(group.learning_rates) * len(group.seeds) * group.epochs
-        key = "compare_learning_rates.learning_rates"
-        results = run_jobs("compare_learning_rates", _train, jobs, total, key)
-        curves = [
-            (result.learning_rate, result.seed, number * STRIDE, loss)
-            for result in results
-            for number, loss in enumerate(result.losses, start=1)
+        losses = [
+            (job.settings.learning_rate, job.seed, step, loss)
+            for job, each in zip(jobs, trained, strict=True)
+            for step, loss in enumerate(each.first_epoch, start=1)
+            if step % STRIDE == 0
         ]
         header = ["learning_rate", "seed", "step", "training_loss"]
-        write_csv(folder / "first_epoch.csv", header, curves)
-        accuracies = [(each.learning_rate, each.seed, each.training_accuracy, each.test_accuracy) for each in results]
-        header = ["learning_rate", "seed", "training_accuracy", "test_accuracy"]
-        write_csv(folder / "accuracy.csv", header, accuracies)
+        write_csv(folder / "first_epoch.csv", header, losses)
+        rows = [(job.settings.learning_rate, job.seed, *each) for job, each in zip(jobs, accuracies, strict=True)]
+        write_csv(folder / "accuracy.csv", ["learning_rate", "seed", "training_accuracy", "test_accuracy"], rows)
 
 
-def _train(architecture: Architecture, settings: Settings, seeds: list[int]) -> list[Result]:
-    from functools import partial  # torch takes two seconds, and only workers need it
-
-    from mlp import images
+def _accuracies(job: Job, trained: Trained) -> tuple[float, float]:
+    """A network's accuracy on all images that it learnt from, and on the test images."""
+    from mlp import checkpoints, images  # torch takes two seconds, and only workers need it
     from mlp.evaluation import accuracy
-    from mlp.models import build
     from mlp.prediction import predict
-    from mlp.training import classification_loss, fit
 
-    everything = _load()
-    arrays = engine()
-    losses: list[Any] = []
-
-    def loss(network: Any, x: Any, labels: Any) -> Any:
-        value = classification_loss(network, x, labels)
-        losses.append(value)
-        return value
-
-    networks = fit(
-        partial(build, architecture),
-        *(everything.examples(), loss, settings, seeds, lambda *_: epoch_done(len(seeds)), arrays),
-    )
+    network = checkpoints.from_bytes(job.architecture, trained.network)
+    training = images.joined([images.load(Path(each.path)) for each in job.training])
     test = images.load(Path("data/processed/test.safetensors"))
-    steps = len(losses) // settings.epochs
-    first_epoch = [arrays.unstack(value.data) for value in losses[STRIDE - 1 : steps : STRIDE]]
-    return [
-        Result(
-            settings.learning_rate,
-            seed,
-            [step[number].item() for step in first_epoch],
-            *(accuracy(predict(network, each.examples()), each.labels) for each in (everything, test)),
-        )
-        for number, (network, seed) in enumerate(zip(networks, seeds, strict=True))
-    ]
-
-
-def _load() -> "LabelledImages":
-    """All images but the test's: the lecture keeps none for validation."""
-    import torch
-
-    from mlp import images
-
-    splits = [images.load(Path("data/processed", f"{split}.safetensors")) for split in ("train", "validation")]
-    return splits[0]._replace(
-        images=torch.cat([split.images for split in splits]), labels=torch.cat([split.labels for split in splits])
-    )
+    learnt, unseen = (accuracy(predict(network, each.examples()), each.labels) for each in (training, test))
+    return learnt, unseen
 
 
 if __name__ == "__main__":

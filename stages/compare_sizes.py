@@ -7,19 +7,20 @@ from typing import NamedTuple
 import numpy as np
 
 from mlp.comparison import Comparison, Correct, compare_all
-from mlp.spec import Architecture, Settings
 from pipeline.datasets import description
 from pipeline.files import write_json
-from pipeline.image_training import train_networks
-from pipeline.jobs import run_jobs, seeds_of_jobs
+from pipeline.jobs import on_all_cores, train_all
 from pipeline.networks import deep_network, settings_of
-from pipeline.params import Schema, Seeds
+from pipeline.params import DatasetName, Schema, Seeds
 from pipeline.params.compare_sizes import CompareSizes
 from pipeline.stage import run
 from pipeline.tables import summary, write_csv
+from pipeline.training import Job, Trained
+from pipeline.training.images import jobs as images_jobs
 
 
 class Params(Schema):
+    dataset: DatasetName
     seeds: Seeds
     compare_sizes: CompareSizes
 
@@ -39,12 +40,12 @@ def main(params: Params) -> None:
     group = params.compare_sizes
     images, how = description(), settings_of(group)
     jobs = [
-        (deep_network(hidden, images), how, seeds)
+        job
         for hidden in group.architectures
-        for seeds in seeds_of_jobs(params.seeds)
+        for job in images_jobs(params.dataset, deep_network(hidden, images), how, params.seeds)
     ]
-    total = len(group.architectures) * len(params.seeds) * how.epochs
-    results = run_jobs("compare_sizes", _train, jobs, total, "compare_sizes.learning_rate")
+    trained = train_all("compare_sizes", jobs, "compare_sizes.learning_rate")
+    results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
     validation: dict[str, list[float]] = {}
     hits_of: dict[str, list[Correct]] = {}
     for size, hits in results:
@@ -62,28 +63,24 @@ def main(params: Params) -> None:
     write_json(Path("metrics/sizes.json"), {"hidden": chosen, "deep": {"accuracy": summary(accuracies)}})
 
 
-def _train(architecture: Architecture, settings: Settings, seeds: list[int]) -> list[tuple[Size, Correct]]:
-    """The networks' scores, and about which test images each is right."""
-    from mlp import images  # torch takes two seconds, and only workers need it
+def _score(job: Job, trained: Trained) -> tuple[Size, Correct]:
+    """A network's scores, and about which test images it is right."""
+    from mlp import checkpoints, images  # torch takes two seconds, and only workers need it
     from mlp.evaluation import correct, parameter_count, training_multiply_adds
     from mlp.prediction import predict
 
-    training = images.load(Path("data/processed/train.safetensors"))
-    networks, curves = train_networks(training, architecture, settings, seeds)
-    test = images.load(Path("data/processed/test.safetensors"))
-    results = []
-    for network, curve, seed in zip(networks, curves, seeds, strict=True):
-        hits = correct(predict(network, test.examples()), test.labels).numpy()
-        size = Size(
-            "-".join(map(str, architecture.arguments[1])),
-            parameter_count(network),
-            training_multiply_adds(network, len(training.labels) * settings.epochs),
-            seed,
-            curve[-1].validation_accuracy,
-            int(hits.sum()) / len(hits),
-        )
-        results.append((size, hits))
-    return results
+    training, test = (images.load(Path("data/processed", f"{split}.safetensors")) for split in ("train", "test"))
+    network = checkpoints.from_bytes(job.architecture, trained.network)
+    hits = correct(predict(network, test.examples()), test.labels).numpy()
+    size = Size(
+        "-".join(map(str, job.architecture.arguments[1])),
+        parameter_count(network),
+        training_multiply_adds(network, len(training.labels) * job.settings.epochs),
+        job.seed,
+        trained.curve[-1].validation_accuracy,
+        int(hits.sum()) / len(hits),
+    )
+    return size, hits
 
 
 if __name__ == "__main__":

@@ -2,19 +2,20 @@
 
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from mlp.house_features import FEATURES
 from mlp.spec import Architecture, Settings
 from pipeline.files import atomic_output, write_json
-from pipeline.jobs import engine, epoch_done, run_jobs, seeds_of_jobs
+from pipeline.jobs import on_all_cores, train_all
 from pipeline.params import Schema, Seeds
 from pipeline.params.train_binary import TrainBinary
 from pipeline.stage import run
 from pipeline.tables import summary, write_csv
+from pipeline.training import Job, Trained, file
+from pipeline.training.binary import above_median
 
-if TYPE_CHECKING:
-    from mlp.examples import Examples
+TRAINING = "data/prices/all/train.safetensors"
 
 
 class Scores(NamedTuple):
@@ -36,16 +37,25 @@ class Params(Schema):
 
 def main(params: Params) -> None:
     group = params.train_binary
-    settings = Settings(group.epochs, group.batch_size, group.learning_rate, (group.betas[0], group.betas[1]))
+    betas = (group.betas[0], group.betas[1])
+    architecture = Architecture("BinaryShallowNeuralNet", [len(FEATURES), group.hidden])
+    training = file(TRAINING)
+    jobs = [
+        Job(
+            *("binary", [training], None, "ames/all", None, architecture),
+            Settings(group.epochs, group.batch_size, group.learning_rate, betas, penalty),
+            seed,
+        )
+        for penalty in group.l1_penalties
+        for seed in params.seeds
+    ]
+    trained = train_all("train_binary", jobs, "train_binary.learning_rate")
+    results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
     with atomic_output(Path("models/binary")) as folder:
         folder.mkdir()
-        jobs = [
-            (group.hidden, settings, penalty, seeds, folder)
-            for penalty in group.l1_penalties
-            for seeds in seeds_of_jobs(params.seeds)
-        ]
-        total = len(group.l1_penalties) * len(params.seeds) * group.epochs
-        results = run_jobs("train_binary", _train, jobs, total, "train_binary.learning_rate")
+        for job, each in zip(jobs, trained, strict=True):
+            name = f"l1-{job.settings.l1_penalty}-seed-{job.seed}.safetensors"
+            (folder / name).write_bytes(each.network)
     validation_losses: dict[float, list[float]] = {}
     for scores, validation_loss in results:
         validation_losses.setdefault(scores.l1_penalty, []).append(validation_loss)
@@ -55,45 +65,23 @@ def main(params: Params) -> None:
     write_json(Path("metrics/binary.json"), {"l1_penalty": chosen, "binary": {"accuracy": summary(accuracies)}})
 
 
-def _train(
-    hidden: int, settings: Settings, l1_penalty: float, seeds: list[int], folder: Path
-) -> list[tuple[Scores, float]]:
-    """The scores of the networks, with their losses on the validation split."""
-    from functools import partial  # torch takes two seconds, and only workers need it
-
-    from mlp import checkpoints
-    from mlp.binary import binary_accuracy, l1_norm, mean_binary_cross_entropy, penalised_loss
+def _score(job: Job, trained: Trained) -> tuple[Scores, float]:
+    """The scores of a network, with its loss on the validation split."""
+    from mlp import checkpoints  # torch takes two seconds, and only workers need it
+    from mlp.binary import binary_accuracy, l1_norm, mean_binary_cross_entropy
     from mlp.exact import Exact
-    from mlp.models import build
     from mlp.prediction import predict
-    from mlp.training import fit
 
-    architecture = Architecture("BinaryShallowNeuralNet", [len(FEATURES), hidden])
-    loss, make_network = partial(penalised_loss, l1_penalty=l1_penalty), partial(build, architecture)
-    training, validation, test = (_examples(split) for split in ("train", "validation", "test"))
-    networks = fit(make_network, training, loss, settings, seeds, lambda *_: epoch_done(len(seeds)), engine())
-    results = []
-    for network, seed in zip(networks, seeds, strict=True):
-        output = folder / f"l1-{l1_penalty}-seed-{seed}.safetensors"
-        made_with = settings._asdict() | {"l1_penalty": l1_penalty}
-        checkpoints.save(network, architecture, output, "ames/all", seed, made_with)
-        with Exact([network]):
-            norm = float(l1_norm(network).data)
-        scores = []
-        for examples in (training, test, validation):
-            probabilities = predict(network, examples)
-            scores.append(mean_binary_cross_entropy(probabilities, examples.targets))
-            scores.append(binary_accuracy(probabilities, examples.targets))
-        results.append((Scores(l1_penalty, seed, norm, *scores[:4]), scores[4]))
-    return results
-
-
-def _examples(split: str) -> "Examples":
-    """Houses, and whether each costs more than the median of the training split, 0.0 or 1.0."""
-    from mlp import ames
-
-    training, houses = (ames.load(Path("data/prices/all", f"{each}.safetensors")) for each in ("train", split))
-    return houses.examples()._replace(targets=(houses.prices > training.median_price()).double())
+    network = checkpoints.from_bytes(job.architecture, trained.network)
+    with Exact([network]):
+        norm = float(l1_norm(network).data)
+    scores = []
+    for split in ("train", "test", "validation"):
+        examples = above_median(Path(TRAINING), Path("data/prices/all", f"{split}.safetensors"))
+        probabilities = predict(network, examples)
+        scores.append(mean_binary_cross_entropy(probabilities, examples.targets))
+        scores.append(binary_accuracy(probabilities, examples.targets))
+    return Scores(job.settings.l1_penalty or 0.0, job.seed, norm, *scores[:4]), scores[4]
 
 
 if __name__ == "__main__":

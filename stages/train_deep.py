@@ -1,7 +1,7 @@
 """Trains the deep network on the images, once for each seed."""
 
 from pipeline.datasets import description
-from pipeline.image_training import train_seeds
+from pipeline.image_networks import train_seeds
 from pipeline.networks import deep
 from pipeline.params import DatasetName, HiddenLayers, Schema, Seeds, Training
 from pipeline.stage import run

@@ -1,7 +1,7 @@
 """Trains the shallow network on the images, once for each seed."""
 
 from pipeline.datasets import description
-from pipeline.image_training import train_seeds
+from pipeline.image_networks import train_seeds
 from pipeline.networks import shallow
 from pipeline.params import DatasetName, Schema, Seeds
 from pipeline.params.train_shallow import TrainShallow

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from mlp.checkpoints import Images, Normalisation, load, read_origin, save
+from mlp.checkpoints import Images, Normalisation, load, read_origin, to_bytes
 from mlp.errors import InputError
 from mlp.models import build
 from mlp.spec import Architecture, Settings
@@ -22,6 +23,10 @@ ARCHITECTURES = [
 ]
 SHALLOW, DEEP = ARCHITECTURES[:2]
 SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=1e-5)._asdict()
+
+
+def save(network: nn.Module, architecture: Architecture, path: Path, *origin: Any) -> None:
+    path.write_bytes(to_bytes(network, architecture, *origin))
 
 
 def store(architecture: Architecture, path: Path, dataset: str = "mnist", seed: int = 0) -> nn.Module:

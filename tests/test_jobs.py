@@ -1,95 +1,239 @@
-"""Trainings side by side: jobs of this file, in real worker processes."""
+"""Networks trained side by side in real processes, each once: from the store where it has been trained before."""
 
 import os
 import re
 import signal
+import subprocess
+import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 import pytest
 
-from mlp.errors import DivergedError, InputError
-from pipeline.jobs import epoch_done, run_jobs, seeds_of_jobs
+from conftest import ROOT
+from mlp import ames
+from mlp.ames import AmesHousingDataset, Houses
+from mlp.errors import InputError
+from mlp.spec import Architecture, Settings
+from pipeline.jobs import on_all_cores, train_all
+from pipeline.store import key
+from pipeline.training import Job, file
 
 pytestmark = pytest.mark.slow  # each starts processes that import torch
 
 KEY = "train.learning_rate"
+DEEP = Architecture("DeepNeuralNet", [16, [8, 4], 1])
+SETTINGS = Settings(2, 64, 0.001)
+LONG = Settings(4000, 64, 0.001)  # some seconds
 
 
-def squares(numbers: list[int], seconds: float) -> list[int]:
-    time.sleep(seconds)
-    epoch_done(len(numbers))
-    return [number**2 for number in numbers]
-
-
-def fails(reason: str, leaves: Path, after: Path | None) -> list[int]:
-    """Fails once another job has left its file, and leaves one too."""
-    while after and not after.exists():
-        time.sleep(0.01)
-    time.sleep(0.3)
-    leaves.touch()
-    raise InputError(reason)
-
-
-def diverges(seed: int) -> list[int]:
-    raise DivergedError("DeepNeuralNet", seed, 3, 0.5)
-
-
-def is_killed() -> list[int]:
-    os.kill(os.getpid(), signal.SIGKILL)
-    return []
-
-
-@pytest.fixture(autouse=True)
-def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def houses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A file to train on, in a folder that is the current one and gets the store."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLP_WORKERS", "2")
+    monkeypatch.delenv("MLP_STORE", raising=False)
+    monkeypatch.delenv("MLP_DEVICE", raising=False)
+    dataset = AmesHousingDataset(ROOT / "data/ames/AmesHousing.xlsx")[:200]
+    std, logarithms = dataset.features.std(0).clamp(min=1), ames.logarithms(dataset.prices)
+    ames.save(
+        Houses(dataset.features, dataset.prices, dataset.features.mean(0), std, logarithms.mean(), logarithms.std()),
+        tmp_path / "houses",
+    )
+    return str(tmp_path / "houses")  # absolute: processes outlive a test
 
 
-def test_results_come_in_the_order_of_the_jobs_and_all_epochs_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whichever ends first."""
-    assert run_jobs("train", squares, [([1, 2], 0.5), ([3], 0), ([4], 0)], 4, KEY) == [1, 4, 9, 16]
+def jobs(path: str, seeds: list[int], settings: Settings = SETTINGS) -> list[Job]:
+    return [Job("prices", [file(path)], None, "ames/all", None, DEEP, settings, seed) for seed in seeds]
+
+
+def train(path: str, *seeds: int, settings: Settings = SETTINGS) -> list[bytes]:
+    return [each.network for each in train_all("train", jobs(path, list(seeds), settings), KEY)]
+
+
+def stored() -> dict[str, int]:
+    """Names of what is in the store, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in Path("store").glob("??/*")}
+
+
+def test_results_come_in_the_order_of_the_jobs_and_all_are_counted(
+    houses: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train(houses, 2, 1) == train(houses, 1, 2)[::-1]
     assert re.search("train:? 100%", capsys.readouterr().err)
 
 
-def test_of_several_failures_the_first_in_order_is_reported_although_it_came_later(tmp_path: Path) -> None:
-    left = tmp_path / "left by the second"
-    jobs = [("the first", tmp_path / "left by the first", left), ("the second", left, None)]
-    with pytest.raises(InputError, match="the first"):
-        run_jobs("train", fails, jobs, 0, KEY)
+def test_a_ninth_seed_trains_one_network_and_eight_again_train_none(houses: str) -> None:
+    train(houses, *range(8))
+    eight = stored()
+    train(houses, *range(9))
+    assert len(stored()) == 9
+    assert eight.items() < stored().items()
+    before = stored()
+    train(houses, *range(8))
+    assert stored() == before
 
 
-def test_after_a_failure_jobs_that_wait_do_not_start(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="job 0"):
-        run_jobs("train", fails, [(f"job {n}", tmp_path / str(n), None) for n in range(100)], 0, KEY)
-    assert not (tmp_path / "99").exists()
+def test_the_store_changes_no_byte(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, again = train(houses, 0), train(houses, 0)
+    monkeypatch.setenv("MLP_STORE", "off")
+    assert first == again == train(houses, 0)
 
 
-def test_a_training_that_diverges_names_the_stage_and_the_key_to_lower() -> None:
+def test_mlp_store_names_another_folder_or_none(houses: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MLP_STORE", "off")
+    train(houses, 0)
+    assert not Path("store").exists()
+    monkeypatch.setenv("MLP_STORE", str(tmp_path / "shared/by several"))
+    train(houses, 0)
+    assert not Path("store").exists()
+    assert list((tmp_path / "shared/by several").glob("??/*"))
+
+
+@pytest.mark.parametrize("spoil", ["cut", "flip", "foreign", "empty"])
+def test_a_damaged_or_foreign_file_is_trained_again_and_said_so(
+    houses: str, spoil: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, other = train(houses, 0, 1)
+    name = key(jobs(houses, [0])[0])
+    path = Path("store", name[:2], name)
+    content, foreign = path.read_bytes(), key(jobs(houses, [1])[0])
+    flipped = content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]
+    changed = {"cut": content[:-1], "flip": flipped, "empty": b""} | {
+        "foreign": Path("store", foreign[:2], foreign).read_bytes()
+    }
+    path.write_bytes(changed[spoil])
+    assert train(houses, 0, 1) == [first, other]
+    assert f"{path.absolute()}: damaged, or not what its name says" in capsys.readouterr().out
+    assert path.read_bytes() == content
+
+
+@pytest.mark.usefixtures("houses")
+def test_two_that_need_the_same_networks_train_each_once() -> None:
+    """Each process says what it has trained, by way of a store that it alone writes to."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
+        "from test_jobs import train, stored; from mlp.spec import Settings; from pipeline import store;"
+        "put = store.Store.put; store.Store.put = lambda self, *a: (print('trained', a[0]), put(self, *a));"
+        "train('houses', 0, 1, 2, 3, settings=Settings(20, 64, 0.001))"
+    )
+    both = [
+        subprocess.Popen([sys.executable, "-c", script, str(ROOT)], stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    trained = [line for process in both for line in process.communicate()[0].splitlines() if line.startswith("trained")]
+    assert all(process.returncode == 0 for process in both)
+    assert len(trained) == len(set(trained)) == len(stored()) == 4
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # a zombie is none any more
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
+
+
+def test_a_killed_process_costs_its_own_network_and_no_other(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed once, in the middle of a training of several seconds."""
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
+        "from test_jobs import LONG, train; train('houses', 0, 1, 2, settings=LONG)"
+    )
+    stage = subprocess.Popen([sys.executable, "-c", script, str(ROOT)])
+    killed = 0
+    while stage.poll() is None:
+        workers = workers_of(stage.pid)
+        if not killed and len(workers) == 2 and all(worker.cpu_times().user > 4 for worker in workers):
+            workers[0].send_signal(signal.SIGKILL)
+            killed += 1
+        time.sleep(0.1)
+    assert (killed, stage.returncode) == (1, 0)
+    assert len(stored()) == 3
+    before, kept = stored(), train(houses, 0, 1, 2, settings=LONG)
+    assert stored() == before
+    monkeypatch.setenv("MLP_STORE", "off")
+    assert train(houses, 0, 1, 2, settings=LONG) == kept
+
+
+@pytest.fixture
+def no_memory_for_large_networks() -> Iterator[None]:
+    """Kills each process that takes more than a gigabyte, as a system does that runs out of memory."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            for worker in workers_of(os.getpid()):
+                with suppress(psutil.NoSuchProcess):
+                    if worker.memory_info().rss > 1e9:
+                        worker.kill()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield
+    done.set()
+    watcher.join()
+
+
+@pytest.mark.usefixtures("no_memory_for_large_networks")
+def test_a_network_that_kills_its_process_each_time_is_named_when_all_others_are_kept(houses: str) -> None:
+    small = jobs(houses, [0, 1, 2])
+    large = small[0]._replace(architecture=Architecture("DeepNeuralNet", [16, [9000, 9000], 1]))
     with pytest.raises(InputError) as error:
-        run_jobs("train", diverges, [(4,)], 3, KEY)
+        train_all("train", [large, *small], KEY)
     assert str(error.value) == (
-        "train: DeepNeuralNet, seed 4: loss or weights are not finite after epoch 3, at learning rate 0.5; "
-        "lower train.learning_rate in params.yaml"
+        "train: DeepNeuralNet(16, [9000, 9000], 1), seed 0: its process was killed 3 times, possibly out of memory; "
+        "all other networks are kept"
+    )
+    assert len(stored()) == 3
+
+
+def test_a_training_that_diverges_names_the_stage_and_the_key_to_lower(houses: str) -> None:
+    with pytest.raises(InputError) as error:
+        train(houses, 4, settings=Settings(5, 64, 1e36))
+    assert re.fullmatch(
+        r"train: DeepNeuralNet, seed 4: loss or weights are not finite after epoch \d, at learning rate 1e\+36; "
+        r"lower train\.learning_rate in params\.yaml",
+        str(error.value),
     )
 
 
-def test_a_killed_worker_ends_in_one_line() -> None:
-    with pytest.raises(InputError) as error:
-        run_jobs("train", is_killed, [(), ()], 0, KEY)
-    assert str(error.value) == (
-        "train: a training process was killed, possibly out of memory; fewer at a time need less: MLP_WORKERS is 2"
-    )
+def test_of_several_failures_the_first_in_order_is_reported_and_nothing_more_begins(houses: str) -> None:
+    with pytest.raises(InputError, match="seed 0:"):
+        train(houses, *range(30), settings=Settings(5, 64, 1e36))
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "1.5", "two", ""])
-def test_a_wrong_number_of_workers_is_refused_in_one_line(workers: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_number_of_workers_is_refused_in_one_line(
+    workers: str, houses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MLP_WORKERS", workers)
     with pytest.raises(InputError, match=f"^MLP_WORKERS is '{workers}'; allowed: an integer of at least 1$"):
-        run_jobs("train", squares, [([1], 0)], 1, KEY)
+        train(houses, 0)
 
 
-def test_a_job_trains_one_network_on_processors_and_all_of_them_on_a_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("MLP_DEVICE", raising=False)
-    assert seeds_of_jobs([3, 5]) == [[3], [5]]
-    monkeypatch.setenv("MLP_DEVICE", "cuda")
-    assert seeds_of_jobs([3, 5]) == [[3, 5]]
+def test_a_device_trains_all_networks_that_are_alike_at_once_and_gives_the_same_bytes(
+    houses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = train(houses, 3, 5)
+    for name, value in {"MLP_DEVICE": "cpu", "MLP_STORE": "off", "MLP_WORKERS": "1"}.items():  # another process
+        monkeypatch.setenv(name, value)
+    assert train(houses, 3, 5) == alone
+
+
+def test_a_file_that_changes_under_a_training_is_refused(houses: str) -> None:
+    old = jobs(houses, [0])
+    content = bytearray(Path(houses).read_bytes())
+    content[-1] ^= 1
+    Path(houses).write_bytes(content)
+    with pytest.raises(InputError, match=f"^train: {houses}: changed while networks were"):
+        train_all("train", old, KEY)
+    assert not stored()
+
+
+def test_results_of_other_work_come_in_order_too() -> None:
+    assert on_all_cores(pow, [(number, 2) for number in range(5)]) == [0, 1, 4, 9, 16]

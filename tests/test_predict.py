@@ -175,7 +175,7 @@ def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str,
     for dataset in ("mnist", "fashion_mnist"):
         architecture, normalisation = Architecture("DeepNeuralNet", [784, [4], 10]), Normalisation(mean=0.1, std=0.3)
         path = subset.path / f"both/{dataset}.safetensors"
-        checkpoints.save(build(architecture), architecture, path, dataset, 0, {}, normalisation)
+        path.write_bytes(checkpoints.to_bytes(build(architecture), architecture, dataset, 0, {}, normalisation))
     done = subset.run(f"python -m tools.predict {arguments}", check=False)
     assert done.returncode == 1
     assert done.stdout == ""

@@ -11,9 +11,10 @@ import pytest
 import yaml
 
 from conftest import ROOT, WorkingCopy
+from pipeline.imports import imports
 from pipeline.params import Group, load
 from pipeline.params.complete import Params
-from tools.dependencies import dependencies, imports
+from tools.dependencies import dependencies
 
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = PIPELINE["stages"]

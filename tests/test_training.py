@@ -401,9 +401,16 @@ def test_a_network_without_parameters_is_refused_in_one_line(arrays: Any, points
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
 def test_a_training_that_diverges_ends_in_words(make_network: MakeNetwork, training: LabelledImages) -> None:
-    epochs = []
+    epochs: list[int] = []
     with pytest.raises(DivergedError) as error:
-        train(make_network, training, training, Settings(5, 50, 1e36), [4], on_epoch=lambda: epochs.append(1))
+        fit(
+            make_network,
+            training.examples(),
+            classification_loss,
+            Settings(5, 50, 1e36),
+            [4],
+            lambda *done: epochs.append(done[1]),
+        )
     name = type(make_network()).__name__
     epoch = len(epochs) + 1
     assert (error.value.network, error.value.seed, error.value.epoch) == (name, 4, epoch)

@@ -1,0 +1,62 @@
+"""Jobs on a Dask cluster, whose workers need the project's code and share no folder with this process."""
+
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Future
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+from distributed import Client, get_worker
+
+from mlp.errors import InputError
+from pipeline.training import File, Job, Locate, file
+
+TIMEOUT = 20  # seconds that a scheduler may take for an answer
+
+Train = Callable[[list[Job], str, Locate], list[bytes]]
+
+
+def submit(address: str, train: Train, alike: list[Job], code: str) -> "Future[list[bytes]]":
+    """Raises InputError where no scheduler answers."""
+    client = _client(address)
+    files = [*alike[0].training, *filter(None, [alike[0].validation])]
+    shipped = {each.sha256: _shipped(client, each) for each in files}
+    future: Future[list[bytes]] = client.get_executor(pure=False).submit(_train, train, alike, code, shipped)
+    return future
+
+
+def cores(address: str) -> int:
+    """Of all workers. Raises InputError where the scheduler does not answer any more."""
+    client = _client(address)
+    try:
+        return sum(client.sync(client.scheduler.ncores, callback_timeout=TIMEOUT).values())
+    except Exception as error:  # the connection's own, and those of a client that has given up
+        raise InputError(f"the Dask scheduler at {address} is gone; what was finished is in the store") from error
+
+
+@cache
+def _client(address: str) -> Client:
+    try:
+        return Client(address, timeout=TIMEOUT, set_as_default=False)
+    except (OSError, ValueError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"DASK_SCHEDULER_ADDRESS is {address!r}: no scheduler answers there ({reason})") from error
+
+
+@cache
+def _shipped(client: Client, each: File) -> Any:
+    """A file as a task of its own: a worker gets it once, from another worker that has it, and it survives them all."""
+    with warnings.catch_warnings(action="ignore"):  # that it is large
+        return client.submit(bytes, Path(each.path).read_bytes(), key=f"file-{each.sha256}")
+
+
+def _train(train: Train, alike: list[Job], code: str, shipped: dict[str, bytes]) -> list[bytes]:
+    return train(alike, code, partial(_locate, shipped))
+
+
+def _locate(shipped: dict[str, bytes], expected: File) -> Path:
+    path = Path(get_worker().local_directory, expected.sha256)
+    if not path.exists() or file(str(path)).sha256 != expected.sha256:
+        path.write_bytes(shipped[expected.sha256])
+    return path

@@ -1,0 +1,107 @@
+"""The store of trained networks: what comes out of each job, under the SHA-256 of everything that determines it.
+
+It changes no result, so the environment says where it is: MLP_STORE names a folder, or is `off`.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+from tqdm import tqdm
+
+from mlp.errors import InputError
+from pipeline.imports import ROOT, modules
+from pipeline.training import Job
+
+LIBRARIES = ("numpy", "pydantic", "safetensors", "torch")  # that decide a byte of a network's file
+
+
+def key(job: Job) -> str:
+    """The name of a job's result: all that determines it, and nothing else."""
+    files = [each and each.sha256 for each in (*job.training, job.validation)]
+    content = job._replace(training=[], validation=None)._asdict() | {"files": files, "code": code(job.kind)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def code(kind: str) -> str:
+    """The SHA-256 of all that trains a kind of job: modules of this repository, and versions of libraries."""
+    sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in modules(f"pipeline.training.{kind}")}
+    versions = {name: version(name) for name in LIBRARIES}
+    return hashlib.sha256(json.dumps([sources, versions], sort_keys=True).encode()).hexdigest()
+
+
+class Store:
+    """A folder that any number of processes share. Without one, nothing is found and nothing is kept."""
+
+    def __init__(self) -> None:
+        name = os.environ.get("MLP_STORE", str(_clone() / "store"))
+        if not name:
+            raise InputError("MLP_STORE is ''; allowed: a folder, or off")
+        self.folder = None if name == "off" else Path(name)
+        if self.folder:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.claims = (self.folder / "claims").open("w")
+
+    def get(self, name: str) -> bytes | None:
+        if not self.folder:
+            return None
+        path = self._path(name)
+        try:
+            digest, _, content = path.read_bytes().partition(b"\n")
+        except FileNotFoundError:
+            return None
+        if digest.decode(errors="replace") != _digest(name, content):
+            tqdm.write(f"{path}: damaged, or not what its name says; this network is trained again")
+            return None
+        return content
+
+    def put(self, name: str, content: bytes) -> None:
+        """Whole or not at all, even if the machine goes down; then gives the claim up."""
+        if self.folder:
+            path = self._path(name)
+            path.parent.mkdir(exist_ok=True)
+            unfinished = path.with_suffix(".unfinished")  # whoever has the claim next writes it anew
+            with unfinished.open("wb") as file:
+                file.write(_digest(name, content).encode() + b"\n" + content)
+                file.flush()
+                os.fsync(file.fileno())
+            unfinished.rename(path)
+            self.release(name)
+
+    def claim(self, name: str) -> bool:
+        """Whether no other process that lives is training this network; it then is this process that does."""
+        if not self.folder:
+            return True
+        try:
+            fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
+        except BlockingIOError:
+            return False
+        return True
+
+    def release(self, name: str) -> None:
+        if self.folder:
+            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, _place(name))
+
+    def _path(self, name: str) -> Path:
+        assert self.folder
+        return self.folder / name[:2] / name
+
+
+def _place(name: str) -> int:
+    """Of a network's byte in the file of claims: a lock on it ends with its process, and needs no file of its own."""
+    return int(name[:15], 16)
+
+
+def _digest(name: str, content: bytes) -> str:
+    return hashlib.sha256(name.encode() + content).hexdigest()
+
+
+def _clone() -> Path:
+    """The folder of the clone; an experiment from DVC's queue runs in a copy below its .dvc/tmp."""
+    here = Path.cwd()
+    return next((parent.parent for parent in here.parents if parent.name == ".dvc"), here)

@@ -1,0 +1,59 @@
+"""Training on the images."""
+
+import math
+from functools import partial
+from typing import Any
+
+from mlp.spec import Architecture, Settings
+from pipeline.datasets import PUBLIC, description
+from pipeline.training import Job, Locate, engine, file, pack
+
+TRAINING, VALIDATION = (f"data/processed/{split}.safetensors" for split in ("train", "validation"))
+
+
+def jobs(
+    dataset: str, architecture: Architecture, settings: Settings, seeds: list[int], validate: bool = True
+) -> list[Job]:
+    """A job for each seed. Without `validate` a network learns from the images for validation too."""
+    of, own = description(), None
+    if dataset not in PUBLIC:
+        own = {"classes": of.classes, "height": of.height, "width": of.width}
+    training, validation = file(TRAINING), file(VALIDATION)
+    learnt, held_back = ([training], validation) if validate else ([training, validation], None)
+    return [Job("images", learnt, held_back, dataset, own, architecture, settings, seed) for seed in seeds]
+
+
+def train(alike: list[Job], locate: Locate) -> list[bytes]:
+    from mlp import images  # torch takes two seconds, and only workers need it
+    from mlp.checkpoints import Normalisation
+    from mlp.classification import train as train_classifiers
+    from mlp.models import build
+    from mlp.training import classification_loss
+
+    job, arrays = alike[0], engine()
+    training = images.joined([images.load(locate(each)) for each in job.training])
+    validation = images.load(locate(job.validation)) if job.validation else None
+    steps = math.ceil(len(training.labels) / job.settings.batch_size)
+    losses: list[Any] = []  # of each step of the first epoch
+
+    def loss(network: Any, x: Any, labels: Any) -> Any:
+        value = classification_loss(network, x, labels)
+        if len(losses) < steps:
+            losses.append(value.data)
+        return value
+
+    networks, curves = train_classifiers(
+        partial(build, job.architecture),
+        training,
+        validation,
+        job.settings,
+        [each.seed for each in alike],
+        arrays,
+        loss,
+    )
+    normalisation = Normalisation(mean=training.mean.item(), std=training.std.item())
+    first_epochs = zip(*([loss.item() for loss in arrays.unstack(each)] for each in losses), strict=True)
+    return [
+        pack(*each, normalisation)
+        for each in zip(alike, networks, curves, (list(losses) for losses in first_epochs), strict=True)
+    ]

@@ -1,0 +1,17 @@
+"""Training on house prices."""
+
+from functools import partial
+
+from pipeline.training import Job, Locate, engine, pack
+
+
+def train(alike: list[Job], locate: Locate) -> list[bytes]:
+    from mlp import ames  # torch takes two seconds, and only workers need it
+    from mlp.models import build
+    from mlp.training import fit, regression_loss
+
+    job = alike[0]
+    examples = ames.load(locate(job.training[0])).examples()
+    seeds = [each.seed for each in alike]
+    networks = fit(partial(build, job.architecture), examples, regression_loss, job.settings, seeds, arrays=engine())
+    return [pack(*each) for each in zip(alike, networks, strict=True)]

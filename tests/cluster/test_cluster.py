@@ -1,0 +1,195 @@
+"""docs/scaling.md on a Dask cluster of this machine's own processes, whose workers have a folder of their own."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone
+
+COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", (ROOT / "docs/scaling.md").read_text(), re.MULTILINE | re.DOTALL)
+SCHEDULER, WORKERS, REPRO = (
+    next(command for command in COMMANDS if part in command)
+    for part in ("dask scheduler", "dask worker", "DASK_SCHEDULER_ADDRESS")
+)
+ADDRESS = "tcp://127.0.0.1:8786"  # in the document
+
+
+class Cluster:
+    """A scheduler and two workers, which run in a clone that has no data."""
+
+    def __init__(self, clone: WorkingCopy, folder: Path) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            port = listening.getsockname()[1]
+        self.address, self.folder, self.log = f"tcp://127.0.0.1:{port}", folder, folder / "dask.log"
+        self.scheduler = self.start(SCHEDULER.replace("8786", str(port)) + " --no-dashboard", clone.path)
+        workers = WORKERS.replace(ADDRESS, self.address)
+        self.workers = self.start(f"{workers} --no-dashboard --local-directory {folder}", clone.path)
+        self.wait_for(lambda: self.log.read_text().count("Starting established connection") >= 2)
+
+    def start(self, command: str, folder: Path) -> subprocess.Popen[bytes]:
+        with self.log.open("ab") as log:
+            return subprocess.Popen(["bash", "-c", f"exec env {command}"], cwd=folder, env=ENVIRONMENT, stderr=log)
+
+    def wait_for(self, condition: Callable[[], bool]) -> None:
+        for _ in range(600):
+            if condition():
+                return
+            time.sleep(0.1)
+        pytest.fail(self.log.read_text())
+
+    def processes(self) -> list[psutil.Process]:
+        """Those that train."""
+        return [each for each in psutil.Process(self.workers.pid).children() if "spawn_main" in str(each.cmdline())]
+
+    def stop(self) -> None:
+        for process in (self.workers, self.scheduler):
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.kill()
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    if not find_spec("distributed"):
+        if "CI" in os.environ:
+            pytest.fail("Dask is not installed")
+        pytest.skip("Dask is not installed")
+    return clone(tmp_path_factory.mktemp("bare") / "clone")
+
+
+@pytest.fixture
+def cluster(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
+    (tmp_path / "dask").mkdir()
+    cluster = Cluster(bare, tmp_path / "dask")
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """The networks on house prices, trained one after the other without a store."""
+    copy = clone(tmp_path_factory.mktemp("undisturbed") / "clone")
+    group = copy.params()["train_prices"]
+    copy.edit_params(seeds=[0, 1, 2], train_prices=group | {"epochs": 30})
+    (copy.path / "dvc.lock").unlink()
+    copy.run("dvc repro train_prices", MLP_WORKERS="1", MLP_STORE="off")
+    copy.commit("Trained")
+    return copy
+
+
+@pytest.fixture
+def copy(undisturbed: WorkingCopy, tmp_path: Path) -> WorkingCopy:
+    """Everything but the networks."""
+    undisturbed.run(f"cp -r . {tmp_path}/copy")
+    copy = WorkingCopy(tmp_path / "copy")
+    copy.run("rm -rf models store .dvc/cache/runs && dvc gc -wf -q && git checkout -q .")
+    return copy
+
+
+FORCED = "dvc repro -s -f train_prices"
+
+
+def lock(copy: WorkingCopy) -> str:
+    return (copy.path / "dvc.lock").read_text()
+
+
+def stored(copy: WorkingCopy) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in (copy.path / "store").glob("??/*") if not path.suffix}
+
+
+def start(copy: WorkingCopy, **environment: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        ["python", "-m", "stages.train_prices"],
+        cwd=copy.path,
+        env=ENVIRONMENT | {"MLP_STORE": str(copy.path / "store")} | environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_all_cores_give_the_same_lock_file_as_one(copy: WorkingCopy, undisturbed: WorkingCopy) -> None:
+    copy.run(FORCED, MLP_WORKERS="2", MLP_STORE="off")
+    assert lock(copy) == lock(undisturbed)
+
+
+def test_a_cluster_gives_the_same_lock_file_and_gets_each_file_once(
+    copy: WorkingCopy, undisturbed: WorkingCopy, cluster: Cluster
+) -> None:
+    command = REPRO.replace(ADDRESS, cluster.address).replace("dvc repro", FORCED)
+    copy.run(command, MLP_STORE="off")
+    assert lock(copy) == lock(undisturbed)
+    files = [path.name for path in cluster.folder.rglob("*") if re.fullmatch("[0-9a-f]{64}", path.name)]
+    assert len(set(files)) == 2  # with and without large houses
+    assert len(files) <= 4  # on two workers
+
+
+def test_the_rest_of_a_killed_training_runs_on_the_cluster_to_the_same_lock_file(
+    copy: WorkingCopy, undisturbed: WorkingCopy, cluster: Cluster
+) -> None:
+    stage = start(copy, MLP_WORKERS="1")
+    cluster.wait_for(lambda: len(stored(copy)) >= 3)
+    stage.send_signal(signal.SIGKILL)
+    stage.communicate()
+    half = stored(copy)
+    assert 3 <= len(half) < 12
+    copy.run(FORCED, DASK_SCHEDULER_ADDRESS=cluster.address, MLP_STORE=str(copy.path / "store"))
+    assert lock(copy) == lock(undisturbed)
+    assert half.items() < stored(copy).items()
+    assert len(stored(copy)) == 12
+
+
+def test_killed_workers_cost_no_network_and_no_byte(
+    copy: WorkingCopy, undisturbed: WorkingCopy, cluster: Cluster
+) -> None:
+    stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
+    for enough in (1, 5):
+        cluster.wait_for(lambda enough=enough: len(stored(copy)) >= enough)  # type: ignore[misc]
+        for process in cluster.processes():
+            process.kill()
+    assert stage.wait() == 0, stage.communicate()
+    copy.run(FORCED, MLP_STORE=str(copy.path / "store"))
+    assert lock(copy) == lock(undisturbed)
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_scheduler_that_goes_away_is_reported_within_30_seconds_and_what_was_finished_is_kept(
+    copy: WorkingCopy, cluster: Cluster, sign: signal.Signals
+) -> None:
+    stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
+    cluster.wait_for(lambda: len(stored(copy)) >= 1)
+    cluster.scheduler.send_signal(sign)
+    _, errors = stage.communicate(timeout=30)
+    assert stage.returncode == 1
+    assert "Traceback" not in errors
+    assert re.search(r"Dask .*finished is in the store$", errors.strip().splitlines()[-1]), errors
+    assert stored(copy)
+
+
+def test_a_scheduler_that_cannot_be_reached_is_reported_within_30_seconds(copy: WorkingCopy) -> None:
+    stage = start(copy, DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:9")
+    _, errors = stage.communicate(timeout=30)
+    assert stage.returncode == 1
+    assert "DASK_SCHEDULER_ADDRESS is 'tcp://127.0.0.1:9': no scheduler answers there" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_worker_with_other_code_is_refused(copy: WorkingCopy, cluster: Cluster) -> None:
+    with (copy.path / "mlp/training.py").open("a") as file:
+        file.write("# changed\n")
+    stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
+    _, errors = stage.communicate()
+    assert stage.returncode == 1
+    assert not stored(copy)
+    assert "other code or other libraries; needed: the same commit and the same lock file" in errors
