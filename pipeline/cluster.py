@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache, partial
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,11 @@ def cores(address: str) -> int:
 @cache
 def _client(address: str) -> Client:
     try:
-        return Client(address, timeout=TIMEOUT, set_as_default=False)
+        client = Client(address, timeout=TIMEOUT, set_as_default=False)
+        client.run_on_scheduler(import_module, __name__)
+        return client
+    except ImportError as error:
+        raise InputError(f"the Dask scheduler at {address} cannot import the project; start it in a clone") from error
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"DASK_SCHEDULER_ADDRESS is {address!r}: no scheduler answers there ({reason})") from error

@@ -11,8 +11,7 @@ from pipeline.params import DatasetName, Schema
 from pipeline.params.compare_learning_rates import CompareLearningRates
 from pipeline.stage import run
 from pipeline.tables import write_csv
-from pipeline.training import Job, Trained
-from pipeline.training.images import jobs as images_jobs
+from pipeline.training import Job, Trained, images
 
 STRIDE = 25  # the lecture prints the loss of every 25th step
 
@@ -28,7 +27,7 @@ def main(params: Params) -> None:
     jobs = [
         job
         for rate in group.learning_rates
-        for job in images_jobs(
+        for job in images.jobs(
             params.dataset, architecture, Settings(group.epochs, group.batch_size, rate), group.seeds, validate=False
         )
     ]
@@ -50,13 +49,14 @@ def main(params: Params) -> None:
 
 def _accuracies(job: Job, trained: Trained) -> tuple[float, float]:
     """A network's accuracy on all images that it learnt from, and on the test images."""
-    from mlp import checkpoints, images  # torch takes two seconds, and only workers need it
+    from mlp import checkpoints  # torch takes two seconds, and only workers need it
     from mlp.evaluation import accuracy
+    from mlp.images import joined, load
     from mlp.prediction import predict
 
     network = checkpoints.from_bytes(job.architecture, trained.network)
-    training = images.joined([images.load(Path(each.path)) for each in job.training])
-    test = images.load(Path("data/processed/test.safetensors"))
+    training = joined([load(Path(each.path)) for each in job.training])
+    test = load(Path("data/processed/test.safetensors"))
     learnt, unseen = (accuracy(predict(network, each.examples()), each.labels) for each in (training, test))
     return learnt, unseen
 

@@ -15,8 +15,7 @@ from pipeline.params import DatasetName, Schema, Seeds
 from pipeline.params.compare_sizes import CompareSizes
 from pipeline.stage import run
 from pipeline.tables import summary, write_csv
-from pipeline.training import Job, Trained
-from pipeline.training.images import jobs as images_jobs
+from pipeline.training import Job, Trained, images
 
 
 class Params(Schema):
@@ -38,11 +37,11 @@ class Size(NamedTuple):
 
 def main(params: Params) -> None:
     group = params.compare_sizes
-    images, how = description(), settings_of(group)
+    of, how = description(), settings_of(group)
     jobs = [
         job
         for hidden in group.architectures
-        for job in images_jobs(params.dataset, deep_network(hidden, images), how, params.seeds)
+        for job in images.jobs(params.dataset, deep_network(hidden, of), how, params.seeds)
     ]
     trained = train_all("compare_sizes", jobs, "compare_sizes.learning_rate")
     results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
@@ -65,11 +64,12 @@ def main(params: Params) -> None:
 
 def _score(job: Job, trained: Trained) -> tuple[Size, Correct]:
     """A network's scores, and about which test images it is right."""
-    from mlp import checkpoints, images  # torch takes two seconds, and only workers need it
+    from mlp import checkpoints  # torch takes two seconds, and only workers need it
     from mlp.evaluation import correct, parameter_count, training_multiply_adds
+    from mlp.images import load
     from mlp.prediction import predict
 
-    training, test = (images.load(Path("data/processed", f"{split}.safetensors")) for split in ("train", "test"))
+    training, test = (load(Path("data/processed", f"{split}.safetensors")) for split in ("train", "test"))
     network = checkpoints.from_bytes(job.architecture, trained.network)
     hits = correct(predict(network, test.examples()), test.labels).numpy()
     size = Size(

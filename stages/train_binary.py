@@ -12,10 +12,7 @@ from pipeline.params import Schema, Seeds
 from pipeline.params.train_binary import TrainBinary
 from pipeline.stage import run
 from pipeline.tables import summary, write_csv
-from pipeline.training import Job, Trained, file
-from pipeline.training.binary import above_median
-
-TRAINING = "data/prices/all/train.safetensors"
+from pipeline.training import Job, Trained, binary
 
 
 class Scores(NamedTuple):
@@ -39,15 +36,11 @@ def main(params: Params) -> None:
     group = params.train_binary
     betas = (group.betas[0], group.betas[1])
     architecture = Architecture("BinaryShallowNeuralNet", [len(FEATURES), group.hidden])
-    training = file(TRAINING)
+    settings = Settings(group.epochs, group.batch_size, group.learning_rate, betas)
     jobs = [
-        Job(
-            *("binary", [training], None, "ames/all", None, architecture),
-            Settings(group.epochs, group.batch_size, group.learning_rate, betas, penalty),
-            seed,
-        )
+        job
         for penalty in group.l1_penalties
-        for seed in params.seeds
+        for job in binary.jobs(architecture, settings._replace(l1_penalty=penalty), params.seeds)
     ]
     trained = train_all("train_binary", jobs, "train_binary.learning_rate")
     results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
@@ -77,7 +70,7 @@ def _score(job: Job, trained: Trained) -> tuple[Scores, float]:
         norm = float(l1_norm(network).data)
     scores = []
     for split in ("train", "test", "validation"):
-        examples = above_median(Path(TRAINING), Path("data/prices/all", f"{split}.safetensors"))
+        examples = binary.above_median(split)
         probabilities = predict(network, examples)
         scores.append(mean_binary_cross_entropy(probabilities, examples.targets))
         scores.append(binary_accuracy(probabilities, examples.targets))

@@ -9,7 +9,7 @@ from pipeline.jobs import train_all
 from pipeline.params import Schema, Seeds
 from pipeline.params.train_prices import TrainPrices
 from pipeline.stage import run
-from pipeline.training import Job, file
+from pipeline.training import prices
 
 
 class Params(Schema):
@@ -25,13 +25,10 @@ def main(params: Params) -> None:
     }
     settings = Settings(group.epochs, group.batch_size, group.learning_rate)
     jobs = {
-        f"{houses}/{name}/seed-{seed}.safetensors": Job(
-            "prices", [training], None, f"ames/{houses}", None, architecture, settings, seed
-        )
+        f"{houses}/{name}/seed-{job.seed}.safetensors": job
         for houses in ("all", "without_large")
-        for training in [file(f"data/prices/{houses}/train.safetensors")]
         for name, architecture in networks.items()
-        for seed in params.seeds
+        for job in prices.jobs(houses, architecture, settings, params.seeds)
     }
     trained = train_all("train_prices", list(jobs.values()), "train_prices.learning_rate")
     with atomic_output(Path("models/prices")) as folder:

@@ -8,10 +8,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import hypothesis
+import psutil
 import pytest
 import torch
 import yaml
@@ -109,6 +111,16 @@ def with_environment(copy: WorkingCopy) -> None:
         (copy.path / ".venv" / part).symlink_to(Path(sys.prefix, part))
     for name, suffix in {"run": "", "dev": "-dev", "remotes": "-remotes", "bench": "-bench"}.items():
         copy.run(f"touch .venv/{name}-$(git hash-object requirements{suffix}.lock)")
+
+
+def workers_of(pid: int) -> list[psutil.Process]:
+    """The processes that train for a stage."""
+    found = []
+    for child in psutil.Process(pid).children():
+        with suppress(psutil.NoSuchProcess):  # a zombie is none any more
+            if "spawn_main" in " ".join(child.cmdline()):
+                found.append(child)
+    return found
 
 
 def sha256_of(dataset: str) -> dict[str, str]:

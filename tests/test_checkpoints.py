@@ -13,7 +13,7 @@ from torch import nn
 from mlp.checkpoints import Images, Normalisation, load, read_origin, to_bytes
 from mlp.errors import InputError
 from mlp.models import build
-from mlp.spec import Architecture, Settings
+from mlp.spec import Architecture
 
 ARCHITECTURES = [
     Architecture("ShallowNeuralNet", [8, 5, 3]),
@@ -22,7 +22,7 @@ ARCHITECTURES = [
     Architecture("BinaryShallowNeuralNet", [8, 5]),
 ]
 SHALLOW, DEEP = ARCHITECTURES[:2]
-SETTINGS = Settings(epochs=2, batch_size=64, learning_rate=1e-5)._asdict()
+SETTINGS = {"epochs": 2, "batch_size": 64, "learning_rate": 1e-5, "betas": [0.9, 0.999]}
 
 
 def save(network: nn.Module, architecture: Architecture, path: Path, *origin: Any) -> None:

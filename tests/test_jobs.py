@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, workers_of
 from mlp import ames
 from mlp.ames import AmesHousingDataset, Houses
 from mlp.errors import InputError
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow  # each starts processes that import torch
 KEY = "train.learning_rate"
 DEEP = Architecture("DeepNeuralNet", [16, [8, 4], 1])
 SETTINGS = Settings(2, 64, 0.001)
-LONG = Settings(4000, 64, 0.001)  # some seconds
+LONG = Settings(1500, 64, 0.001)  # some seconds
 
 
 @pytest.fixture
@@ -129,15 +129,6 @@ def test_two_that_need_the_same_networks_train_each_once() -> None:
     assert len(trained) == len(set(trained)) == len(stored()) == 4
 
 
-def workers_of(pid: int) -> list[psutil.Process]:
-    found = []
-    for child in psutil.Process(pid).children():
-        with suppress(psutil.NoSuchProcess):  # a zombie is none any more
-            if "spawn_main" in " ".join(child.cmdline()):
-                found.append(child)
-    return found
-
-
 def test_a_killed_process_costs_its_own_network_and_no_other(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed once, in the middle of a training of several seconds."""
     script = (
@@ -148,7 +139,7 @@ def test_a_killed_process_costs_its_own_network_and_no_other(houses: str, monkey
     killed = 0
     while stage.poll() is None:
         workers = workers_of(stage.pid)
-        if not killed and len(workers) == 2 and all(worker.cpu_times().user > 4 for worker in workers):
+        if not killed and len(workers) == 2 and all(worker.cpu_times().user > 3 for worker in workers):
             workers[0].send_signal(signal.SIGKILL)
             killed += 1
         time.sleep(0.1)

@@ -4,30 +4,47 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.training import Job, Locate, engine, pack
+from mlp.spec import Architecture, Settings
+from pipeline.training import Job, Locate, engine, file, pack
 
 if TYPE_CHECKING:
+    from mlp.ames import Houses
     from mlp.examples import Examples
 
 
+HOUSES = "data/prices/all"
+
+
+def jobs(architecture: Architecture, settings: Settings, seeds: list[int]) -> list[Job]:
+    """A job for each seed."""
+    training = [file(f"{HOUSES}/train.safetensors")]
+    return [Job("binary", training, None, "ames/all", None, architecture, settings, seed) for seed in seeds]
+
+
 def train(alike: list[Job], locate: Locate) -> list[bytes]:
-    from mlp.binary import penalised_loss  # torch takes two seconds, and only workers need it
+    from mlp import ames  # torch takes two seconds, and only workers need it
+    from mlp.binary import penalised_loss
     from mlp.models import build
     from mlp.training import fit
 
     job = alike[0]
-    path = locate(job.training[0])
+    houses = ames.load(locate(job.training[0]))
     loss = partial(penalised_loss, l1_penalty=job.settings.l1_penalty or 0)
     seeds = [each.seed for each in alike]
     networks = fit(
-        partial(build, job.architecture), above_median(path, path), loss, job.settings, seeds, arrays=engine()
+        partial(build, job.architecture), labelled(houses, houses), loss, job.settings, seeds, arrays=engine()
     )
     return [pack(*each) for each in zip(alike, networks, strict=True)]
 
 
-def above_median(training: Path, split: Path) -> "Examples":
-    """Houses of a split, and whether each costs more than the median of the training split, 0.0 or 1.0."""
+def above_median(split: str) -> "Examples":
+    """Houses of a split, labelled as those that a network learns from."""
     from mlp import ames
 
-    median, houses = ames.load(training).median_price(), ames.load(split)
-    return houses.examples()._replace(targets=(houses.prices > median).double())
+    training, houses = (ames.load(Path(HOUSES, f"{each}.safetensors")) for each in ("train", split))
+    return labelled(houses, training)
+
+
+def labelled(houses: "Houses", training: "Houses") -> "Examples":
+    """With whether each costs more than the median of the training split, 0.0 or 1.0."""
+    return houses.examples()._replace(targets=(houses.prices > training.median_price()).double())

@@ -2,7 +2,14 @@
 
 from functools import partial
 
-from pipeline.training import Job, Locate, engine, pack
+from mlp.spec import Architecture, Settings
+from pipeline.training import Job, Locate, engine, file, pack
+
+
+def jobs(houses: str, architecture: Architecture, settings: Settings, seeds: list[int]) -> list[Job]:
+    """A job for each seed. `houses` names a folder of data/prices."""
+    training = [file(f"data/prices/{houses}/train.safetensors")]
+    return [Job("prices", training, None, f"ames/{houses}", None, architecture, settings, seed) for seed in seeds]
 
 
 def train(alike: list[Job], locate: Locate) -> list[bytes]:
