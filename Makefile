@@ -39,7 +39,7 @@ check: $(DEV) ## style, types and the fast tests, in less than a minute
 	mypy
 	pytest -m "not slow"
 
-test: $(DEV) ## style, types and all tests but those of remotes
+test: $(DEV) ## style, types and all tests but those of remotes and clusters
 	ruff check .
 	ruff format --check .
 	mypy

@@ -57,6 +57,9 @@ def _shipped(client: Client, each: File) -> Any:
 
 
 def _train(train: Train, alike: list[Job], code: str, shipped: dict[str, bytes]) -> list[bytes]:
+    import torch  # this process only hands out work and need not wait for it
+
+    torch.set_num_threads(1)
     return train(alike, code, partial(_locate, shipped))
 
 

@@ -12,7 +12,7 @@ from pipeline.training import images
 def train_seeds(name: str, dataset: str, architecture: Architecture, settings: Settings, seeds: list[int]) -> None:
     """Trains a network for each seed into models/<name>, with its learning curves in plots/curves/<name>.csv."""
     stage = f"train_{name}"
-    trained = train_all(stage, images.jobs(dataset, architecture, settings, seeds), f"{stage}.learning_rate")
+    trained = train_all(stage, images.jobs(dataset, [(architecture, settings)], seeds), f"{stage}.learning_rate")
     with atomic_output(Path("models", name)) as folder:
         folder.mkdir()
         for seed, each in zip(seeds, trained, strict=True):

@@ -67,8 +67,8 @@ def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
                     running[workers.submit(alike, code(alike[0].kind))] = mine
                 group[:] = [name for name in group if name not in there and name not in mine]
             waiting = [group for group in waiting if group]
-            if not running:
-                time.sleep(TICK if waiting else 0)
+            if waiting and not running:
+                time.sleep(TICK)
             for future in wait(running, TICK, FIRST_COMPLETED).done:
                 group = running.pop(future)
                 try:
@@ -111,27 +111,24 @@ def on_all_cores(function: Callable[..., Result], arguments: Sequence[tuple[Any,
             raise InputError("a process that evaluates was killed, possibly out of memory") from error
 
 
-def train(alike: list[Job], expected: str, locate: Locate | None = None) -> list[bytes]:
+def _unchanged(expected: File) -> Path:
+    if file(expected.path) != expected:
+        raise InputError(f"{expected.path}: changed while networks were to be trained on it; run again")
+    return Path(expected.path)
+
+
+def train(alike: list[Job], expected: str, locate: Locate = _unchanged) -> list[bytes]:
     """What comes out of jobs that are alike but for their seeds, see `unpack`, in a process that trains.
 
     Raises InputError where the code here is not the expected, or a file has changed.
     """
-    import torch
-
     kind = alike[0].kind
     if code(kind) != expected:
         raise InputError(
             "this worker has other code or other libraries; needed: the same commit and the same lock file"
         )
-    torch.set_num_threads(1)
-    results: list[bytes] = importlib.import_module(f"pipeline.training.{kind}").train(alike, locate or _unchanged)
+    results: list[bytes] = importlib.import_module(f"pipeline.training.{kind}").train(alike, locate)
     return results
-
-
-def _unchanged(expected: File) -> Path:
-    if file(expected.path) != expected:
-        raise InputError(f"{expected.path}: changed while networks were to be trained on it; run again")
-    return Path(expected.path)
 
 
 def _look(store: Store, group: list[str]) -> tuple[dict[str, bytes], list[str]]:

@@ -5,6 +5,9 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+import psutil
 
 from mlp.errors import InputError
 from pipeline.params import Params, load
@@ -13,7 +16,7 @@ from pipeline.params import Params, load
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
     """Runs a stage on what its schema reads from params.yaml."""
     if "DVC_STAGE" in os.environ:
-        threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
+        threading.Thread(target=_end_with_dvc, daemon=True).start()
     exit_on_user_error(lambda: stage(load(schema)))
 
 
@@ -27,8 +30,14 @@ def exit_on_user_error(command: Callable[[], None]) -> None:
         sys.exit("interrupted")
 
 
-def _end_with(dvc: int) -> None:
+def _end_with_dvc() -> None:
     """A stage whose DVC was killed could replace the outputs of the one that the next DVC starts."""
-    while os.getppid() == dvc:
-        time.sleep(0.2)
+    child = psutil.Process()
+    parent = child.parent()
+    if parent and parent.cmdline()[-2:-1] == ["-c"]:  # the shell: bash becomes the stage, dash stays in between
+        child = parent
+    dvc = child.ppid()
+    with suppress(psutil.NoSuchProcess):
+        while child.ppid() == dvc:
+            time.sleep(0.2)
     os._exit(1)

@@ -24,13 +24,8 @@ class Params(Schema):
 def main(params: Params) -> None:
     group = params.compare_learning_rates
     architecture = deep_network(group.hidden, description())
-    jobs = [
-        job
-        for rate in group.learning_rates
-        for job in images.jobs(
-            params.dataset, architecture, Settings(group.epochs, group.batch_size, rate), group.seeds, validate=False
-        )
-    ]
+    kinds = [(architecture, Settings(group.epochs, group.batch_size, rate)) for rate in group.learning_rates]
+    jobs = images.jobs(params.dataset, kinds, group.seeds, validate=False)
     trained = train_all("compare_learning_rates", jobs, "compare_learning_rates.learning_rates")
     accuracies = on_all_cores(_accuracies, list(zip(jobs, trained, strict=True)))
     with atomic_output(Path("plots/learning_rates")) as folder:

@@ -38,11 +38,8 @@ class Size(NamedTuple):
 def main(params: Params) -> None:
     group = params.compare_sizes
     of, how = description(), settings_of(group)
-    jobs = [
-        job
-        for hidden in group.architectures
-        for job in images.jobs(params.dataset, deep_network(hidden, of), how, params.seeds)
-    ]
+    kinds = [(deep_network(hidden, of), how) for hidden in group.architectures]
+    jobs = images.jobs(params.dataset, kinds, params.seeds)
     trained = train_all("compare_sizes", jobs, "compare_sizes.learning_rate")
     results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
     validation: dict[str, list[float]] = {}

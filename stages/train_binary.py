@@ -37,11 +37,8 @@ def main(params: Params) -> None:
     betas = (group.betas[0], group.betas[1])
     architecture = Architecture("BinaryShallowNeuralNet", [len(FEATURES), group.hidden])
     settings = Settings(group.epochs, group.batch_size, group.learning_rate, betas)
-    jobs = [
-        job
-        for penalty in group.l1_penalties
-        for job in binary.jobs(architecture, settings._replace(l1_penalty=penalty), params.seeds)
-    ]
+    kinds = [(architecture, settings._replace(l1_penalty=penalty)) for penalty in group.l1_penalties]
+    jobs = binary.jobs(kinds, params.seeds)
     trained = train_all("train_binary", jobs, "train_binary.learning_rate")
     results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
     with atomic_output(Path("models/binary")) as folder:

@@ -5,12 +5,13 @@ import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hypothesis
 import psutil
@@ -114,13 +115,40 @@ def with_environment(copy: WorkingCopy) -> None:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """The processes that train for a stage."""
+    """The processes that train for a stage, which this process is or has started."""
     found = []
-    for child in psutil.Process(pid).children():
+    for child in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # a zombie is none any more
             if "spawn_main" in " ".join(child.cmdline()):
                 found.append(child)
     return found
+
+
+def kill(process: subprocess.Popen[Any]) -> None:
+    """Ends a process and all that it started, at once and without a word, as a power cut would."""
+    for child in psutil.Process(process.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
+    process.kill()
+    process.wait()
+
+
+def missing(name: str) -> NoReturn:
+    """Skips the test, but where continuous integration should have installed what it needs."""
+    if "CI" in os.environ:
+        pytest.fail(f"{name} is not installed")
+    pytest.skip(f"{name} is not installed")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def stored(folder: Path = Path()) -> dict[str, int]:
+    """Names of all files in a clone's store, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("store/??/*")}
 
 
 def sha256_of(dataset: str) -> dict[str, str]:

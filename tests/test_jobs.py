@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import ROOT, workers_of
+from conftest import ROOT, stored, workers_of
 from mlp import ames
 from mlp.ames import AmesHousingDataset, Houses
 from mlp.errors import InputError
@@ -53,11 +53,6 @@ def jobs(path: str, seeds: list[int], settings: Settings = SETTINGS) -> list[Job
 
 def train(path: str, *seeds: int, settings: Settings = SETTINGS) -> list[bytes]:
     return [each.network for each in train_all("train", jobs(path, list(seeds), settings), KEY)]
-
-
-def stored() -> dict[str, int]:
-    """Names of what is in the store, and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in Path("store").glob("??/*")}
 
 
 def test_results_come_in_the_order_of_the_jobs_and_all_are_counted(

@@ -21,7 +21,7 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, workers_of
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, stored, workers_of
 from pipeline.files import atomic_output
 from pipeline.tables import csv_text
 
@@ -386,6 +386,7 @@ def test_a_training_that_is_ended_takes_its_workers_along_and_leaves_the_outputs
     )
     try:
         while sum(worker.cpu_times().user for worker in workers_of(stage.pid)) < 10:  # imports are done, they train
+            assert stage.poll() is None
             time.sleep(0.1)
         end(psutil.Process(stage.pid))
         _, errors = stage.communicate(timeout=20)  # ends when the last process that could write has ended
@@ -430,23 +431,20 @@ def test_each_network_is_an_artifact_with_a_version_of_its_own(subset: WorkingCo
 
 
 def test_a_ninth_seed_trains_only_its_own_networks_and_the_eight_train_none(subset: WorkingCopy) -> None:
-    def trained() -> set[str]:
-        return {path.name for path in (subset.path / "store").glob("??/*")}
-
-    before, params = trained(), subset.params()
+    before, params = stored(subset.path), subset.params()
     subset.edit_params(seeds=[*params["seeds"], 8])
     subset.run("dvc repro train_shallow train_deep compare_sizes")
-    assert len(trained() - before) == 2 + len(params["compare_sizes"]["architectures"])
+    assert len(stored(subset.path).keys() - before) == 2 + len(params["compare_sizes"]["architectures"])
     architectures = [*params["compare_sizes"]["architectures"], [6]]
-    before = trained()
+    before = stored(subset.path)
     subset.edit_params(seeds=params["seeds"], compare_sizes=params["compare_sizes"] | {"architectures": architectures})
     subset.run("dvc repro train_shallow train_deep compare_sizes")
-    assert len(trained() - before) == len(params["seeds"])
+    assert len(stored(subset.path).keys() - before) == len(params["seeds"])
 
 
 def test_a_queue_trains_what_its_experiments_share_once_also_side_by_side(subset: WorkingCopy) -> None:
     """Six experiments with two seeds: two shallow networks in all, and two deep ones for each list of hidden layers."""
-    before = {path.name for path in (subset.path / "store").glob("??/*")}
+    before = stored(subset.path)
     group = subset.params()["train_shallow"] | {"learning_rate": 0.002}
     subset.edit_params(train_shallow=group)
     subset.commit("Another learning rate of the shallow network")
@@ -457,20 +455,20 @@ def test_a_queue_trains_what_its_experiments_share_once_also_side_by_side(subset
         time.sleep(1)
     status = subset.run("dvc queue status").stdout
     assert status.count("Success") == 3, status
-    after = {path.name for path in (subset.path / "store").glob("??/*")}
-    assert len(after - before) == 2 + 3 * 2
+    assert len(stored(subset.path).keys() - before) == 2 + 3 * 2
 
 
-def test_a_stage_ends_with_the_dvc_that_started_it(subset: WorkingCopy) -> None:
-    """It could otherwise replace the outputs of the next."""
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+def test_a_stage_ends_with_the_dvc_that_started_it(subset: WorkingCopy, shell: str) -> None:
+    """It could otherwise replace the outputs of the next. A shell between the two may live on or become the stage."""
     subset.edit_params(train_deep={"epochs": 100_000, "batch_size": 256, "learning_rate": 0.001})
-    dvc = subprocess.Popen(["dvc", "repro", "-q", "-s", "train_deep"], cwd=subset.path, env=ENVIRONMENT)
-    while not (
-        stages := [each for each in psutil.Process(dvc.pid).children() if "stages.train_deep" in each.cmdline()]
-    ):
+    command = ["dvc", "repro", "-q", "-s", "train_deep"]
+    dvc = subprocess.Popen(command, cwd=subset.path, env=ENVIRONMENT | {"SHELL": shell})
+    while not workers_of(dvc.pid):  # the stage is up, and trains
+        assert dvc.poll() is None
         time.sleep(0.1)
-    time.sleep(3)
+    started = psutil.Process(dvc.pid).children(recursive=True)
     dvc.kill()
     dvc.wait()
-    _, alive = psutil.wait_procs(stages, timeout=5)
+    _, alive = psutil.wait_procs(started, timeout=5)
     assert not alive

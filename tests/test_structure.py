@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from conftest import ROOT, WorkingCopy
+from pipeline import jobs
 from pipeline.imports import imports
 from pipeline.params import Group, load
 from pipeline.params.complete import Params
@@ -45,6 +46,7 @@ def test_a_stage_declares_exactly_the_params_that_it_reads(
     """Runs the stage with every read of a checked parameter on record."""
     module = importlib.import_module(f"stages.{stage}")
     monkeypatch.chdir(subset.path)
+    jobs._pool.cache_clear()  # whose processes are in the folder of another test
     params = load(module.Params)
     prefixes = {id(group): f"{name}." for name, group in params if isinstance(group, Group)} | {id(params): ""}
     read: set[str] = set()

@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from mlp.checkpoints import Normalisation
+    from mlp.examples import Examples
+    from mlp.training import Loss
 
 
 class File(NamedTuple):
@@ -54,6 +57,16 @@ def file(path: str) -> File:
     """Raises OSError where it cannot be read."""
     with Path(path).open("rb") as content:
         return File(path, hashlib.file_digest(content, "sha256").hexdigest())
+
+
+def train_on(alike: list[Job], examples: "Examples", loss: "Loss") -> list[bytes]:
+    """Trains jobs that need no learning curve."""
+    from mlp.models import build
+    from mlp.training import fit
+
+    job, seeds = alike[0], [each.seed for each in alike]
+    networks = fit(partial(build, job.architecture), examples, loss, job.settings, seeds, arrays=engine())
+    return [pack(*each) for each in zip(alike, networks, strict=True)]
 
 
 def pack(

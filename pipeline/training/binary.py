@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mlp.spec import Architecture, Settings
-from pipeline.training import Job, Locate, engine, file, pack
+from pipeline.training import Job, Locate, file, train_on
 
 if TYPE_CHECKING:
     from mlp.ames import Houses
@@ -15,26 +15,20 @@ if TYPE_CHECKING:
 HOUSES = "data/prices/all"
 
 
-def jobs(architecture: Architecture, settings: Settings, seeds: list[int]) -> list[Job]:
-    """A job for each seed."""
+def jobs(kinds: list[tuple[Architecture, Settings]], seeds: list[int]) -> list[Job]:
+    """A job for each kind of network and seed."""
     training = [file(f"{HOUSES}/train.safetensors")]
-    return [Job("binary", training, None, "ames/all", None, architecture, settings, seed) for seed in seeds]
+    return [Job("binary", training, None, "ames/all", None, *kind, seed) for kind in kinds for seed in seeds]
 
 
 def train(alike: list[Job], locate: Locate) -> list[bytes]:
     from mlp import ames  # torch takes two seconds, and only workers need it
     from mlp.binary import penalised_loss
-    from mlp.models import build
-    from mlp.training import fit
 
     job = alike[0]
     houses = ames.load(locate(job.training[0]))
     loss = partial(penalised_loss, l1_penalty=job.settings.l1_penalty or 0)
-    seeds = [each.seed for each in alike]
-    networks = fit(
-        partial(build, job.architecture), labelled(houses, houses), loss, job.settings, seeds, arrays=engine()
-    )
-    return [pack(*each) for each in zip(alike, networks, strict=True)]
+    return train_on(alike, labelled(houses, houses), loss)
 
 
 def above_median(split: str) -> "Examples":

@@ -12,15 +12,15 @@ TRAINING, VALIDATION = (f"data/processed/{split}.safetensors" for split in ("tra
 
 
 def jobs(
-    dataset: str, architecture: Architecture, settings: Settings, seeds: list[int], validate: bool = True
+    dataset: str, kinds: list[tuple[Architecture, Settings]], seeds: list[int], validate: bool = True
 ) -> list[Job]:
-    """A job for each seed. Without `validate` a network learns from the images for validation too."""
+    """A job for each kind of network and seed. Without `validate`, networks also learn from the validation images."""
     of, own = description(), None
     if dataset not in PUBLIC:
         own = {"classes": of.classes, "height": of.height, "width": of.width}
     training, validation = file(TRAINING), file(VALIDATION)
     learnt, held_back = ([training], validation) if validate else ([training, validation], None)
-    return [Job("images", learnt, held_back, dataset, own, architecture, settings, seed) for seed in seeds]
+    return [Job("images", learnt, held_back, dataset, own, *kind, seed) for kind in kinds for seed in seeds]
 
 
 def train(alike: list[Job], locate: Locate) -> list[bytes]:
@@ -34,12 +34,12 @@ def train(alike: list[Job], locate: Locate) -> list[bytes]:
     training = images.joined([images.load(locate(each)) for each in job.training])
     validation = images.load(locate(job.validation)) if job.validation else None
     steps = math.ceil(len(training.labels) / job.settings.batch_size)
-    losses: list[Any] = []  # of each step of the first epoch
+    losses: list[Any] = []  # of each step of the first epoch, computed when training is over
 
     def loss(network: Any, x: Any, labels: Any) -> Any:
         value = classification_loss(network, x, labels)
         if len(losses) < steps:
-            losses.append(value.data)
+            losses.append(value)
         return value
 
     networks, curves = train_classifiers(
@@ -52,8 +52,8 @@ def train(alike: list[Job], locate: Locate) -> list[bytes]:
         loss,
     )
     normalisation = Normalisation(mean=training.mean.item(), std=training.std.item())
-    first_epochs = zip(*([loss.item() for loss in arrays.unstack(each)] for each in losses), strict=True)
+    first_epoch = [arrays.unstack(each.data) for each in losses]
     return [
-        pack(*each, normalisation)
-        for each in zip(alike, networks, curves, (list(losses) for losses in first_epochs), strict=True)
+        pack(*each, [step[number].item() for step in first_epoch], normalisation)
+        for number, each in enumerate(zip(alike, networks, curves, strict=True))
     ]

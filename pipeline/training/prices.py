@@ -1,9 +1,7 @@
 """Training on house prices."""
 
-from functools import partial
-
 from mlp.spec import Architecture, Settings
-from pipeline.training import Job, Locate, engine, file, pack
+from pipeline.training import Job, Locate, file, train_on
 
 
 def jobs(houses: str, architecture: Architecture, settings: Settings, seeds: list[int]) -> list[Job]:
@@ -14,11 +12,6 @@ def jobs(houses: str, architecture: Architecture, settings: Settings, seeds: lis
 
 def train(alike: list[Job], locate: Locate) -> list[bytes]:
     from mlp import ames  # torch takes two seconds, and only workers need it
-    from mlp.models import build
-    from mlp.training import fit, regression_loss
+    from mlp.training import regression_loss
 
-    job = alike[0]
-    examples = ames.load(locate(job.training[0])).examples()
-    seeds = [each.seed for each in alike]
-    networks = fit(partial(build, job.architecture), examples, regression_loss, job.settings, seeds, arrays=engine())
-    return [pack(*each) for each in zip(alike, networks, strict=True)]
+    return train_on(alike, ames.load(locate(alike[0].training[0])).examples(), regression_loss)

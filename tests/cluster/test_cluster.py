@@ -1,20 +1,16 @@
 """docs/scaling.md on a Dask cluster of this machine's own processes, whose workers have a folder of their own."""
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
 
-import psutil
 import pytest
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, free_port, kill, missing, stored, workers_of
 
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", (ROOT / "docs/scaling.md").read_text(), re.MULTILINE | re.DOTALL)
 SCHEDULER, WORKERS, REPRO = (
@@ -28,8 +24,7 @@ class Cluster:
     """A scheduler and two workers, which run in a clone that has no data."""
 
     def __init__(self, clone: WorkingCopy, folder: Path) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as listening:
-            port = listening.getsockname()[1]
+        port = free_port()
         self.address, self.folder, self.log = f"tcp://127.0.0.1:{port}", folder, folder / "dask.log"
         self.scheduler = self.start(SCHEDULER.replace("8786", str(port)) + " --no-dashboard", clone.path)
         workers = WORKERS.replace(ADDRESS, self.address)
@@ -47,25 +42,11 @@ class Cluster:
             time.sleep(0.1)
         pytest.fail(self.log.read_text())
 
-    def processes(self) -> list[psutil.Process]:
-        """Those that train."""
-        return [each for each in psutil.Process(self.workers.pid).children() if "spawn_main" in str(each.cmdline())]
-
-    def stop(self) -> None:
-        for process in (self.workers, self.scheduler):
-            with suppress(psutil.NoSuchProcess):
-                for child in psutil.Process(process.pid).children(recursive=True):
-                    child.kill()
-            process.kill()
-            process.wait()
-
 
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     if not find_spec("distributed"):
-        if "CI" in os.environ:
-            pytest.fail("Dask is not installed")
-        pytest.skip("Dask is not installed")
+        missing("Dask")
     return clone(tmp_path_factory.mktemp("bare") / "clone")
 
 
@@ -74,7 +55,8 @@ def cluster(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "dask").mkdir()
     cluster = Cluster(bare, tmp_path / "dask")
     yield cluster
-    cluster.stop()
+    for process in (cluster.workers, cluster.scheduler):
+        kill(process)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +87,9 @@ def lock(copy: WorkingCopy) -> str:
     return (copy.path / "dvc.lock").read_text()
 
 
-def stored(copy: WorkingCopy) -> dict[str, int]:
-    return {path.name: path.stat().st_mtime_ns for path in (copy.path / "store").glob("??/*") if not path.suffix}
+def finished(copy: WorkingCopy) -> dict[str, int]:
+    """What is in the store and not about to be written."""
+    return {name: written for name, written in stored(copy.path).items() if "." not in name}
 
 
 def start(copy: WorkingCopy, **environment: str) -> subprocess.Popen[str]:
@@ -139,15 +122,15 @@ def test_the_rest_of_a_killed_training_runs_on_the_cluster_to_the_same_lock_file
     copy: WorkingCopy, undisturbed: WorkingCopy, cluster: Cluster
 ) -> None:
     stage = start(copy, MLP_WORKERS="1")
-    cluster.wait_for(lambda: len(stored(copy)) >= 3)
+    cluster.wait_for(lambda: len(finished(copy)) >= 3)
     stage.send_signal(signal.SIGKILL)
     stage.communicate()
-    half = stored(copy)
+    half = finished(copy)
     assert 3 <= len(half) < 12
     copy.run(FORCED, DASK_SCHEDULER_ADDRESS=cluster.address, MLP_STORE=str(copy.path / "store"))
     assert lock(copy) == lock(undisturbed)
-    assert half.items() < stored(copy).items()
-    assert len(stored(copy)) == 12
+    assert half.items() < finished(copy).items()
+    assert len(finished(copy)) == 12
 
 
 def test_killed_workers_cost_no_network_and_no_byte(
@@ -155,8 +138,8 @@ def test_killed_workers_cost_no_network_and_no_byte(
 ) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
     for enough in (1, 5):
-        cluster.wait_for(lambda enough=enough: len(stored(copy)) >= enough)  # type: ignore[misc]
-        for process in cluster.processes():
+        cluster.wait_for(lambda enough=enough: len(finished(copy)) >= enough)  # type: ignore[misc]
+        for process in workers_of(cluster.workers.pid):
             process.kill()
     assert stage.wait() == 0, stage.communicate()
     copy.run(FORCED, MLP_STORE=str(copy.path / "store"))
@@ -168,13 +151,13 @@ def test_a_scheduler_that_goes_away_is_reported_within_30_seconds_and_what_was_f
     copy: WorkingCopy, cluster: Cluster, sign: signal.Signals
 ) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
-    cluster.wait_for(lambda: len(stored(copy)) >= 1)
+    cluster.wait_for(lambda: len(finished(copy)) >= 1)
     cluster.scheduler.send_signal(sign)
     _, errors = stage.communicate(timeout=30)
     assert stage.returncode == 1
     assert "Traceback" not in errors
     assert re.search(r"Dask .*finished is in the store$", errors.strip().splitlines()[-1]), errors
-    assert stored(copy)
+    assert finished(copy)
 
 
 def test_a_scheduler_that_cannot_be_reached_is_reported_within_30_seconds(copy: WorkingCopy) -> None:
@@ -191,5 +174,5 @@ def test_a_worker_with_other_code_is_refused(copy: WorkingCopy, cluster: Cluster
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
     _, errors = stage.communicate()
     assert stage.returncode == 1
-    assert not stored(copy)
+    assert not finished(copy)
     assert "other code or other libraries; needed: the same commit and the same lock file" in errors

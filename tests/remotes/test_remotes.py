@@ -12,14 +12,13 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 import fsspec
-import psutil
 import pytest
 import yaml
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, with_environment
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, free_port, kill, missing, with_environment
 
 DOCUMENT = (ROOT / "docs/sharing.md").read_text()
 COMMANDS: dict[str, str] = dict(
@@ -59,30 +58,8 @@ class Remote(NamedTuple):
     refusal: str = ""  # of the wrong key
 
 
-def kill(process: subprocess.Popen[Any]) -> None:
-    """Ends a process and all that it started, at once and without a word, as a power cut would."""
-    for child in psutil.Process(process.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):
-            child.kill()
-    process.kill()
-    process.wait()
-
-
 def program(name: str) -> str:
     return shutil.which(name, path=f"{ENVIRONMENT['PATH']}{os.pathsep}/usr/sbin") or missing(name)
-
-
-def missing(name: str) -> NoReturn:
-    """Skips the test, but where continuous integration should have installed what it needs."""
-    if "CI" in os.environ:
-        pytest.fail(f"{name} is not installed")
-    pytest.skip(f"{name} is not installed")
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
 
 
 def commands_here(heading: str, places: dict[str, str]) -> str:
