@@ -23,6 +23,7 @@ ELSEWHERE = {  # sections whose commands the next test does not run, and what ru
     "docs/recovery.md: A merge conflict in dvc.lock": "the test of a merge",
     "docs/reproducibility.md: How it is tested": "tests/test_verify.py",
     "docs/scaling.md: A cluster": "tests/cluster",
+    "docs/scaling.md: The store": "README.md: Check that it is reproducible",
     "docs/sharing.md: A folder": REMOTES,
     "docs/sharing.md: A machine that you reach by SSH": REMOTES,
     "docs/sharing.md: SSH over a network that you do not trust": REMOTES,
