@@ -1,7 +1,7 @@
 # Commands run in the folder's own environment, made from the lock files on first use.
 PYTHON ?= python3
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
-LOCK := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
+LOCK := uv pip compile --quiet --universal --no-strip-extras --python-version 3.11 --generate-hashes --custom-compile-command 'make lock'
 
 # what is installed carries the hash of its lock file in its name: a checkout back and forth installs nothing
 RUN := .venv/run-$(shell git hash-object requirements.lock)

@@ -35,7 +35,7 @@ class Value:
 
     __slots__ = ("data", "divisor", "grad", "wanted")
 
-    def __init__(self, data: Array, wanted: bool = True, divisor: float | None = None) -> None:
+    def __init__(self, data: Array, wanted: bool = True, divisor: Array | None = None) -> None:
         """`wanted` is the gradient, but of an input. With a `divisor` the numbers are `data` divided by it.
 
         Such data are bytes less a multiple of 1/64: on a grid of 14 bits as they are, and `product_bits` gives no
@@ -129,7 +129,7 @@ def mean_of_all(losses: Sequence[Value], sizes: Sequence[int], arrays: Any) -> A
     if len(means) == len(losses):
         operands = (arrays.concatenate(each) for each in zip(*(loss.operands for loss in means), strict=True))
         return Mean(arrays, means[0].terms, *operands).data
-    return sum(loss.data * size for loss, size in zip(losses, sizes, strict=True)) / sum(sizes)
+    return sum(loss.data * size for loss, size in zip(losses, sizes, strict=True)) / arrays.divisor(sum(sizes))
 
 
 class Exact(TorchFunctionMode):
@@ -202,9 +202,10 @@ class Exact(TorchFunctionMode):
 
     def input(self, rows: Array, examples: Examples) -> Value:
         data = self.arrays.float64(rows)
-        if examples.divisor is not None:
-            data -= examples.shift
-        return Value(data, wanted=False, divisor=examples.divisor)
+        if examples.divisor is None:
+            return Value(data, wanted=False)
+        data -= examples.shift
+        return Value(data, wanted=False, divisor=self.arrays.divisor(examples.divisor))
 
     def value(self, data: Array, backward: Backward) -> Value:
         """The result of an operation. `backward` gets its gradient, and adds to those of the operands."""
@@ -266,7 +267,9 @@ def sum_bits(size: int) -> int:
 def mean(arrays: Any, numbers: Array) -> Array:
     """Of [..., examples], each network's own."""
     size = numbers.shape[-1]
-    return arrays.sum(arrays.grid(numbers, sum_bits(size)), axis=-1) / size + 0.0  # which makes a zero positive
+    return (
+        arrays.sum(arrays.grid(numbers, sum_bits(size)), axis=-1) / arrays.divisor(size) + 0.0
+    )  # which makes a zero positive
 
 
 # functions of numbers
@@ -281,7 +284,7 @@ def exp(arrays: Any, x: Array) -> Array:
     rest = x - steps / PARTS  # exact
     number = arrays.integers(steps)
     power = arrays.take(arrays.exp, (number >> 12) - LEAST) * arrays.take(arrays.exp_part, number & (PARTS - 1))
-    return power * (((rest / 6 + 0.5) * rest + 1) * rest + 1)
+    return power * (((rest / arrays.divisor(6) + 0.5) * rest + 1) * rest + 1)
 
 
 def log(arrays: Any, x: Array) -> Array:

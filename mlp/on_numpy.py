@@ -46,6 +46,10 @@ class OnNumpy:
         """A tensor of each network."""
         return [torch.from_numpy(np.asarray(array))]
 
+    def divisor(self, number: float) -> float:
+        """What an array can be divided by."""
+        return number
+
     def concatenate(self, arrays: Sequence[Array]) -> Array:
         """One after the other, along the last dimension."""
         return np.concatenate(arrays, axis=-1)

@@ -26,6 +26,10 @@ class OnTorch:
             self.load(torch.from_numpy(table)) for table in (tables.EXP, tables.EXP_PART, tables.LOG)
         )
 
+    def name(self) -> str:
+        """Of the device, as its vendor calls it."""
+        return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
+
     def load(self, tensor: Tensor) -> Tensor:
         return tensor.detach().to(self.device)
 
@@ -44,6 +48,10 @@ class OnTorch:
     def sqrt(self, array: Tensor) -> Tensor:
         """torch's own is not rounded correctly on x86-64."""
         return torch.from_numpy(np.sqrt(array.numpy())) if self.device.type == "cpu" else array.sqrt()
+
+    def divisor(self, number: float) -> Tensor:
+        """On the device: there torch multiplies by the reciprocal of a number that is not, which rounds twice."""
+        return torch.full((), number, dtype=torch.float64, device=self.device)
 
     def concatenate(self, arrays: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(arrays), dim=-1)

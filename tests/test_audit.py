@@ -43,7 +43,7 @@ NUMPY = {
 }
 MOVES = """
     _local_scalar_dense _reshape_alias _unsafe_view alias arange cat clone copy_ detach empty empty_like equal
-    expand fill_ gather index index_select is_same_size lift_fresh masked_fill new_empty new_tensor ones ones_like
+    expand fill_ full gather index index_select is_same_size lift_fresh masked_fill new_empty new_tensor ones ones_like
     permute reshape scalar_tensor select set_ slice slice_scatter split squeeze stack t transpose unbind
     unsafe_split unsqueeze view where zero_ zeros zeros_like
 """.split()  # noqa: SIM905 - a list of so many strings is hard to read
@@ -142,6 +142,8 @@ class RecordingTorch(TorchDispatchMode):  # type: ignore[no-untyped-call]
         options = kwargs or {}
         if name in ("add", "sub", "add_", "sub_", "rsub"):
             assert options.get("alpha", 1) == 1, "a factor may be fused with the sum"
+        if name in ("div", "div_") and not isinstance(args[1], torch.Tensor):
+            assert math.frexp(args[1])[0] == 0.5, "on a GPU torch multiplies by the reciprocal, which rounds twice"
         if name in ("bmm", "mm"):
             assert product_is_exact(*(each.numpy() for each in args[:2]))
         if name == "sum" and args[0].is_floating_point():

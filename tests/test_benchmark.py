@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from benchmarks.stacked import measure
 from benchmarks.training import (
     OURS,
     Case,
@@ -19,7 +20,9 @@ from benchmarks.training import (
     time_scikit_learn,
     torchvision_samples,
 )
+from mlp.errors import InputError
 from mlp.images import LabelledImages, pixel_statistics, read_idx
+from mlp.on_torch import OnTorch
 from mlp.spec import Architecture, Settings
 
 NETWORKS = {
@@ -85,3 +88,16 @@ def test_the_page_has_medians_of_the_table() -> None:
     assert f"| deep | {OURS} | 1.25 | 0.50 |  | 0.400 |" in text
     assert "| deep | JAX | 0.75 | 61.0 | 0.9712 |" in text
     assert "8 networks of each kind" in text
+
+
+def test_networks_that_train_at_once_are_timed_beside_one_alone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLP_DEVICE", "cpu")
+    rows = measure("deep", case.architecture, case.settings, case.training.examples(), [1, 3])
+    assert [(row.device[:12], row.networks) for row in rows] == [("one core of ", 1), ("cpu", 1), ("cpu", 3)]
+
+
+def test_parameters_that_depend_on_the_device_are_reported(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLP_DEVICE", "cpu")
+    monkeypatch.setattr(OnTorch, "divisor", lambda _, number: number * 1.01)
+    with pytest.raises(InputError, match="deep: seed 0 among 1 networks on cpu has other parameters"):
+        measure("deep", case.architecture, case.settings, case.training.examples(), [1])

@@ -1,7 +1,7 @@
 """What is installed is what requirements.lock says, and the pipeline depends on it."""
 
 import re
-from importlib.metadata import distributions
+from importlib.metadata import PackageNotFoundError, distributions, requires
 from pathlib import Path
 
 import pytest
@@ -11,17 +11,18 @@ from packaging.utils import canonicalize_name
 
 from conftest import ROOT
 
-LOCKS = [ROOT / f"requirements{extra}.lock" for extra in ("", "-dev", "-remotes", "-bench")]
+LOCKS = [ROOT / f"requirements{extra}.lock" for extra in ("", "-dev", "-cluster", "-remotes", "-bench")]
+
+
+def pinned(text: str) -> list[Requirement]:
+    """The lines of a requirements file for this platform."""
+    lines = re.findall(r"^[\w.-]+(?:\[[\w, -]+\])?==[^#\\\n]+", text, re.MULTILINE)
+    return [each for each in map(Requirement, lines) if not each.marker or each.marker.evaluate()]
 
 
 def locked(text: str) -> dict[str, str]:
     """Name and version of each package that a requirements file asks for on this platform."""
-    requirements = [Requirement(line) for line in re.findall(r"^[\w.-]+==[^#\\\n]+", text, re.MULTILINE)]
-    return {
-        canonicalize_name(each.name): str(each.specifier).removeprefix("==")
-        for each in requirements
-        if not each.marker or each.marker.evaluate()
-    }
+    return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in pinned(text)}
 
 
 def test_what_is_locked_is_installed() -> None:
@@ -40,7 +41,7 @@ def test_no_two_lock_files_have_different_versions_of_a_package() -> None:
 def test_every_package_is_locked_with_hashes_and_no_address(lock: Path) -> None:
     text = lock.read_text(encoding="utf-8")
     assert len(locked(text)) >= len(locked(lock.with_suffix(".txt").read_text()))
-    for package in re.split(r"^(?=[\w.-]+==)", text, flags=re.MULTILINE)[1:]:
+    for package in re.split(r"^(?=[\w.-]+(?:\[.*\])?==)", text, flags=re.MULTILINE)[1:]:
         assert re.search(r"--hash=sha256:[0-9a-f]{64}", package), package
     assert "://" not in text
     assert "index" not in text
@@ -52,6 +53,20 @@ def test_the_lock_is_made_from_the_direct_pins(lock: Path) -> None:
     pins = locked(lock.with_suffix(".txt").read_text())
     assert pins
     assert pins.items() <= versions.items()
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_extras_are_locked_with_their_package(lock: Path) -> None:
+    """Else pip considers releases that are newer than the lock for `package[extra]`, and refuses to install them."""
+    extras = {canonicalize_name(each.name): each.extras for each in pinned(lock.read_text(encoding="utf-8"))}
+    for name in extras:
+        try:
+            needs = [Requirement(each) for each in requires(name) or []]
+        except PackageNotFoundError:  # of a lock file that is not installed
+            continue
+        for need in needs:
+            if not need.marker or any(need.marker.evaluate({"extra": each}) for each in extras[name] | {""}):
+                assert need.extras <= extras.get(canonicalize_name(need.name), need.extras), f"{name}: {need}"
 
 
 def test_a_new_version_of_anything_reruns_every_stage_that_computes() -> None:

@@ -49,6 +49,7 @@ def results() -> dict[str, Any]:
         "prices": prices_table(pd.read_csv("metrics/prices.csv")),
         "binary": binary_table(pd.read_csv("metrics/binary.csv")),
         "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
+        "stacked": stacked_table(pd.read_csv("benchmarks/stacked.csv")),
         "machine": verified.machine[0],
         "verified": markdown_table(
             ["circumstance", "result", "remark"], verified[["circumstance", "result", "remark"]].to_numpy().tolist()
@@ -103,6 +104,15 @@ def epoch_ratios(timings: pd.DataFrame) -> dict[str, dict[str, float]]:
         }
         for way in epochs.way.unique()
     }
+
+
+def stacked_table(timings: pd.DataFrame) -> str:
+    """What an epoch takes of each network, where so many train at once."""
+    rows = [
+        [network, device, f"{networks:,}", f"{seconds:.2f}", f"{seconds / networks:.4f}"]
+        for network, device, networks, _, seconds in timings.itertuples(index=False, name=None)
+    ]
+    return markdown_table(["network", "trained on", "networks at once", "seconds an epoch", "for each network"], rows)
 
 
 def exists(commit: str) -> bool:

@@ -105,7 +105,9 @@ def results_of(
 
 def machine() -> str:
     instructions, python = torch.backends.cpu.get_cpu_capability(), platform.python_version()
-    return f"{platform.machine()} with {instructions}, Python {python}, torch {torch.__version__}"
+    name = f"{platform.machine()} with {instructions}, Python {python}, torch {torch.__version__}"
+    device = os.environ.get("MLP_DEVICE", "cpu")
+    return name if device == "cpu" else f"{OnTorch(device).name()}, {name}"
 
 
 if __name__ == "__main__":
