@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import ROOT
+from conftest import ROOT, WorkingCopy
 from mlp import checkpoints
 from mlp.models import build
 from mlp.spec import Architecture
@@ -69,6 +69,10 @@ def test_a_locale_without_utf_8_shows_the_same_names(own: Path) -> None:
     (own / "Netz für Räume").write_bytes(content)
     told = run("tools.predict", "data/manual/Räume/train/Öfen/ä.png", "--model", "Netz für Räume")
     assert [line.split()[0] for line in told.splitlines()[1:]] == CLASSES
+
+
+def test_a_page_that_dvc_has_written_in_a_locale_without_utf_8_is_the_same(subset: WorkingCopy) -> None:
+    subset.run("dvc repro -s -f lecture && git diff --exit-code", **WITHOUT_UTF_8)
 
 
 def calls(file: Path) -> Iterator[ast.Call]:

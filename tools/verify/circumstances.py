@@ -81,6 +81,7 @@ CIRCUMSTANCES = [
         },
         needs="DEFAULT",
     ),
+    # not in a folder with an umlaut, which DVC itself does not find there
     Circumstance("a locale without UTF-8", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     Circumstance(
         "another folder with an umlaut, other time zone, language, umask, hash seed and user, one stage at a time",
