@@ -72,7 +72,7 @@ def test_a_locale_without_utf_8_shows_the_same_names(own: Path) -> None:
 
 
 def test_a_page_that_dvc_has_written_in_a_locale_without_utf_8_is_the_same(subset: WorkingCopy) -> None:
-    subset.run("dvc repro -s -f lecture && git diff --exit-code", **WITHOUT_UTF_8)
+    subset.run("dvc repro -s -f lecture && git diff --exit-code", check=True, **WITHOUT_UTF_8)
 
 
 def calls(file: Path) -> Iterator[ast.Call]:
