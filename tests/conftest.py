@@ -35,7 +35,7 @@ hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=
 hypothesis.settings.load_profile("reproducible")
 
 
-SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser"}  # fixtures that compute or wait
+SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser", "made"}  # fixtures that compute or wait
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
