@@ -1,5 +1,8 @@
 """The errors that are the user's to mend."""
 
+import stat
+from pathlib import Path
+
 
 class InputError(Exception):
     """Something from outside is wrong. Its text is whole lines: the file or key, the value, and what would be right."""
@@ -17,3 +20,15 @@ class DivergedError(InputError):
             f"{self.network}, seed {self.seed}: loss or weights are not finite after epoch {self.epoch}, "
             f"at learning rate {self.learning_rate}"
         )
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """What comes from outside, to be shown on a line: on one, and cut off where it is long."""
+    visible = "".join(letter if letter.isprintable() else " " for letter in text[:most])
+    return " ".join(visible.split()) + ("..." if len(text) > most else "")
+
+
+def need_file(path: Path) -> None:
+    """Raises InputError for a folder, and for a pipe or device, which may never end. OSError where there is nothing."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{path}: not a file; needed: a regular file, and no folder, pipe or device")
