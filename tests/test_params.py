@@ -72,7 +72,7 @@ def test_the_file_in_the_repository_is_right() -> None:
         ("train_deep.batch_size", True, COUNT),
         ("train_deep.batch_size", 2**63, COUNT),
         ("preprocess.validation_size", 2**31, "an integer from 0 to 1000000000"),
-        ("seeds", list(range(12, 30)) + [12], SEEDS),
+        ("seeds", [3, 4, 3], SEEDS),
         ("preprocess_prices.file", "a\0b", "a string of one line that is not empty"),
         ("train_shallow.hidden", 0, "an integer from 1 to 10000"),
         ("preprocess.validation_size", -1, "an integer from 0 to 1000000000"),
