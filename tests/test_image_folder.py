@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -145,6 +146,11 @@ def into_folder(path: Path) -> None:
     path.mkdir()
 
 
+def into_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def one_class(folder: Path) -> None:
     for name in CLASSES[1:]:
         shutil.rmtree(folder / name)
@@ -164,7 +170,8 @@ def empty(folder: Path) -> None:
         path.unlink()
 
 
-UNREADABLE = "not a picture that can be read; needed: a PNG, JPEG or the like"
+UNREADABLE = "not a picture that can be read; needed: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+NO_FILE = "not a file; needed: a regular file, and no folder, pipe or device"
 NO_IMAGES = "no images; needed: at least one of each class"
 
 
@@ -174,7 +181,8 @@ NO_IMAGES = "no images; needed: at least one of each class"
         (write_text, "train/Öfen/note.txt", UNREADABLE),
         (write_text, "test/Öfen/003.png", UNREADABLE),
         (truncate, "train/Öfen/007.png", UNREADABLE),
-        (into_folder, "train/Öfen/007.png", UNREADABLE),
+        (into_folder, "train/Öfen/007.png", NO_FILE),
+        (into_pipe, "train/Öfen/007.png", NO_FILE),
         (enlarge, "train/Öfen/007.png", "13 by 10 pixels; needed: 12 by 10, as the images before"),
         (empty, "train/Öfen", NO_IMAGES),
         (empty, "test/Öfen", NO_IMAGES),

@@ -57,7 +57,7 @@ def outcome(path: Path) -> tuple[str, str]:
         message = str(error)
     else:
         sheet = openpyxl.load_workbook(path, data_only=True).worksheets[0]
-        places = {cell.value: cell.column for cell in sheet[1]}
+        places = {cell.value: place for place, cell in enumerate(sheet[1], start=1)}
         for row, (features, price) in enumerate(dataset, start=2):
             found = [*features.tolist(), price.item()]
             assert found == [sheet.cell(row, places[name]).value for name in COLUMNS]
