@@ -139,7 +139,7 @@ MANY = 900_000 if LONG else 100_000  # tags of XML
             r": not an Excel file that can be read \(.*\); .*",
         ),
         (
-            with_rows(b"".join(FAR % (row, row) for row in range(6, MANY // 5))),
+            with_rows(b"".join(FAR % (row, row) for row in range(6, MANY // 6))),
             None,
         ),
         (with_rows(b'<row r="6">' + b"<c/>" * MANY + b"</row>"), None),

@@ -136,12 +136,11 @@ def test_a_folder_gives_a_table_whatever_its_files_are_called(tmp_path: Path) ->
         env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
         capture_output=True,
         check=True,
-        encoding="utf-8",
         timeout=60,
     )
-    found = [row[0] for row in csv.reader(io.StringIO(done.stdout, newline=""))][1:]
+    found = [row[0] for row in csv.reader(io.StringIO(done.stdout.decode(), newline=""))][1:]
     assert sorted(found) == sorted([*names[:-1], r"\udcff.png"])
-    assert sorted(done.stderr.splitlines()) == [
+    assert sorted(done.stderr.decode().splitlines()) == [
         f"skipped {folder}/pipe.png: {NO_FILE}",
         f"skipped [Errno 2] No such file or directory: '{folder}/link.png'",
     ]
