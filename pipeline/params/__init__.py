@@ -15,7 +15,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import Node
 
-from mlp.errors import InputError, shortened
+from mlp.errors import InputError, need_file, shortened
 
 MOST_BYTES = 50_000  # of a file
 MOST_LETTERS = 1000  # of a key or value in it
@@ -109,6 +109,7 @@ def load(schema: type[Params], path: Path = Path("params.yaml")) -> Params:
 
     Raises InputError with a line for each wrong key, or OSError where there is no such file.
     """
+    need_file(path)
     with path.open("rb") as file:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -124,7 +125,7 @@ def load(schema: type[Params], path: Path = Path("params.yaml")) -> Params:
         raise InputError("\n".join(lines + more)) from error
     except MarkedYAMLError as error:
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise InputError(f"{path}{place}: not YAML: {shortened(error.problem or error.context or '', 200)}") from error
+        raise InputError(f"{path}{place}: not YAML: {shortened(str(error.problem), 200)}") from error
     except (YAMLError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not YAML: {shortened(str(error), 200)}") from error
 

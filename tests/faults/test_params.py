@@ -1,5 +1,6 @@
 """params.yaml, whatever is in it: DVC and the stages read the same, or one line says what is wrong, and soon."""
 
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -126,6 +127,12 @@ def test_what_is_not_utf_8_is_refused_in_one_line(path: Path, content: bytes) ->
 
 def test_a_byte_order_mark_is_no_part_of_the_first_key(path: Path) -> None:
     assert outcome(path, b"\xef\xbb\xbf" + DEFAULTS.encode())[0] == "as_asked"
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "params.yaml")
+    with pytest.raises(InputError, match=r"params.yaml: not a file; needed: a regular file"):
+        load(Params, tmp_path / "params.yaml")
 
 
 nested = st.recursive(
