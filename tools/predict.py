@@ -95,8 +95,9 @@ def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor) -> Tensor
 
 
 def _harmless(name: str) -> str:
-    """Spreadsheets take some texts for formulas, which can run commands: a path never is one."""
-    return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+    """On one line, and no formula for a spreadsheet, which could run commands: a path never is one."""
+    name = "".join(letter if letter >= " " else ascii(letter)[1:-1] for letter in name)
+    return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 if __name__ == "__main__":
