@@ -27,7 +27,8 @@ from pipeline.datasets import description
 from pipeline.networks import NETWORKS
 from pipeline.params.complete import Params
 from pipeline.stage import run
-from pipeline.tables import write_csv
+from pipeline.files import write_texts
+from pipeline.tables import csv_text
 from pipeline.training import engine
 
 STACKS = [1, 8, 1000]  # networks at once
@@ -51,7 +52,7 @@ def main(params: Params) -> None:
         for name, network in NETWORKS.items()
         for row in measure(name, *network(params, description()), examples, STACKS)
     ]
-    write_csv(Path("benchmarks/stacked.csv"), Row._fields, rows)
+    write_texts({"benchmarks/stacked.csv": csv_text(Row._fields, rows)})
     print(Path("benchmarks/stacked.csv").read_text(encoding="utf-8"), end="")
 
 

@@ -5,28 +5,32 @@ import statistics
 import zipfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import islice
-from operator import index
+from operator import index, itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple, overload
+from xml.etree.ElementTree import iterparse
 
 import openpyxl
 import torch
 from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
+from openpyxl.worksheet.cell_range import CellRange
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mlp.errors import InputError, reading
+from mlp.errors import InputError, need_file, reading, shortened
 from mlp.exact import exp, log
 from mlp.examples import Examples
 from mlp.house_features import BOUNDS, FEATURES, PRICE, PRICES
 from mlp.on_numpy import OnNumpy
 
+EMPTY = (None,) * (len(FEATURES) + 1)  # a row
 LARGE = 4000  # square feet of living area above which De Cock (2011) recommends excluding a house
 MOST_ROWS = 2**20  # Excel's own limit
-MOST_BYTES = 50_000_000  # of an unpacked Excel file; the project's own has 1,681,505
+MOST_COLUMNS = 500  # in which those of FEATURES and PRICE are looked for
+MOST_BYTES = 20_000_000  # of an unpacked Excel file; the project's own has 1,681,505
+MOST_TAGS = 1_000_000  # of its XML, as each takes memory however short it is; the project's own has 200,000
 
 
 class AmesHousingDataset(Dataset[tuple[Tensor, Tensor]]):
@@ -140,64 +144,75 @@ def _mean_and_std(numbers: list[float]) -> tuple[float, float]:
 
 def _read(path: Path, sheet: str | None) -> list[list[float]]:
     """A row for each house: its features in the order of FEATURES, then its price."""
-    with _opened(path, read_only=True, data_only=True) as book:
+    with _opened(path, data_only=True) as book:
         sheets = [each.title for each in book.worksheets]
+        if not sheets:
+            raise InputError(f"{path}: no sheet with cells; needed: one with a row for each house")
         sheet = sheets[0] if sheet is None else sheet
         if sheet not in sheets:
-            raise InputError(f"{path}: sheet {sheet!r} is missing; there are: {', '.join(sheets)}")
+            there = shortened(", ".join(sheets))
+            raise InputError(f"{path}: sheet {shortened(repr(sheet))} is missing; there are: {there}")
+        place = f"{path}, sheet {shortened(sheet)}"
         book[sheet].reset_dimensions()  # a file may be wrong about them
-        rows = list(islice(book[sheet].iter_rows(values_only=True), MOST_ROWS))
-    while rows and all(cell is None for cell in rows[-1]):
-        rows.pop()
-    columns = _columns(path, sheet, rows[0] if rows else ())
-    if len(rows) < 2:
-        raise InputError(f"{path}, sheet {sheet}: no houses; needed: at least one row below the names of the columns")
+        header = next(book[sheet].iter_rows(max_row=1, max_col=MOST_COLUMNS, values_only=True), ())
+        columns = _columns(path, sheet, place, header)
+        cells = book[sheet].iter_rows(2, MOST_ROWS, max_col=1 + max(columns.values()), values_only=True)
+        chosen = map(itemgetter(*columns.values()), cells)
+        rows = {row: values for row, values in enumerate(chosen, start=2) if values != EMPTY}
+    if not rows:
+        raise InputError(f"{place}: no houses; needed: at least one row below the names of the columns")
 
-    def number(row: int, name: str) -> float:
-        cells, column = rows[row - 1], columns[name]
-        value = cells[column] if column < len(cells) else None
+    def number(row: int, name: str, value: object) -> float:
         least, most = PRICES if name == PRICE else BOUNDS[name]
         if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
             return float(value)
-        fault = _why_empty(path, sheet, row, column + 1) if value is None else f"is {value!r}"
-        allowed = f"a number from {least} to {most}"
-        cell = f"row {row}, column {get_column_letter(column + 1)} ({name})"
-        raise InputError(f"{path}, sheet {sheet}, {cell}: {fault}; allowed: {allowed}")
+        column = columns[name] + 1
+        fault = _why_empty(path, sheet, row, column) if value is None else f"is {shortened(repr(value))}"
+        cell = f"row {row}, column {get_column_letter(column)} ({name})"
+        raise InputError(f"{place}, {cell}: {fault}; allowed: a number from {least} to {most}")
 
-    return [[number(row, name) for name in [*FEATURES, PRICE]] for row in range(2, len(rows) + 1)]
+    return [
+        [number(row, name, value) for name, value in zip(columns, rows.get(row, EMPTY), strict=True)]
+        for row in range(2, max(rows) + 1)
+    ]
 
 
 @contextmanager
-def _opened(path: Path, **options: bool) -> Iterator[Workbook]:
+def _opened(path: Path, data_only: bool = False) -> Iterator[Workbook]:
+    """Reads cells as they are asked for, with formulas, or with their stored values."""
+    need_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-        if size > MOST_BYTES:  # zipfile unpacks no more than it says here
-            raise InputError(f"{path}: unpacks to {size:,} bytes; allowed: at most {MOST_BYTES:,}")
-        with closing(openpyxl.load_workbook(path, **options)) as book:
+            if size > MOST_BYTES:  # zipfile unpacks no more than it says here
+                raise InputError(f"{path}: unpacks to {size:,} bytes; allowed: at most {MOST_BYTES:,}")
+            tags = sum(archive.read(member).count(b"<") for member in archive.infolist())
+            if tags > MOST_TAGS:
+                raise InputError(f"{path}: unpacks to {tags:,} XML tags; allowed: at most {MOST_TAGS:,}")
+        with closing(openpyxl.load_workbook(path, read_only=True, data_only=data_only)) as book:
             yield book
-    except (InputError, OSError):
+    except InputError:
         raise
     except Exception as error:  # a broken file makes openpyxl raise whatever its parsers do
-        reason = " ".join(str(error).split())
+        reason = shortened(str(error)) or type(error).__name__
         raise InputError(f"{path}: not an Excel file that can be read ({reason}); allowed: an .xlsx file") from error
 
 
-def _columns(path: Path, sheet: str, header: tuple[Any, ...]) -> dict[str, int]:
+def _columns(path: Path, sheet: str, place: str, header: tuple[Any, ...]) -> dict[str, int]:
     """Where each column of FEATURES and PRICE is, from 0."""
     columns = {}
     for name in [*FEATURES, PRICE]:
         found = [index for index, cell in enumerate(header) if cell == name]
         if len(found) != 1:
-            letters = " and ".join(get_column_letter(index + 1) for index in found)
+            letters = shortened(" and ".join(get_column_letter(index + 1) for index in found))
             fault = f"appears in {letters}" if found else f"is missing{_merged(path, sheet, row=1)}"
-            raise InputError(f"{path}, sheet {sheet}, row 1: column {name!r} {fault}; it must appear exactly once")
+            raise InputError(f"{place}, row 1: column {name!r} {fault}; it must appear exactly once")
         columns[name] = found[0]
     return columns
 
 
 def _why_empty(path: Path, sheet: str, row: int, column: int) -> str:
-    with _opened(path) as book:  # with formulas in place of their values
+    with _opened(path) as book:
         is_formula = book[sheet].cell(row, column).data_type == "f"
     if is_formula:
         return "is a formula without a stored value"
@@ -205,11 +220,15 @@ def _why_empty(path: Path, sheet: str, row: int, column: int) -> str:
 
 
 def _merged(path: Path, sheet: str, row: int, column: int | None = None) -> str:
-    """Names the merged cells that cover a cell or row, if there are any."""
-    with _opened(path) as book:
-        ranges = [
-            cells.coord
-            for cells in book[sheet].merged_cells.ranges
-            if cells.min_row <= row <= cells.max_row and (column is None or cells.min_col <= column <= cells.max_col)
-        ]
-    return f" (merged cells {', '.join(sorted(ranges))})" if ranges else ""
+    """Names the merged cells that cover a cell or row, if there are any.
+
+    Reads the XML, as openpyxl tells them only with the whole sheet in memory, and every cell that they cover.
+    """
+    with _opened(path) as book, book[sheet]._get_source() as xml:  # type: ignore[attr-defined]
+        merged = [CellRange(each.attrib["ref"]) for _, each in iterparse(xml) if each.tag.endswith("}mergeCell")]
+    ranges = [
+        cells.coord
+        for cells in merged
+        if cells.min_row <= row <= cells.max_row and (column is None or cells.min_col <= column <= cells.max_col)
+    ]
+    return f" (merged cells {shortened(', '.join(sorted(ranges)))})" if ranges else ""

@@ -1,5 +1,6 @@
 """The errors that are the user's to mend."""
 
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,5 +35,17 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; run `dvc repro`") from error
     except Exception as error:  # on a damaged file, parsers raise whatever they do
-        reason = (isinstance(error, OSError) and error.strerror) or " ".join(str(error).split())[:300]
+        reason = shortened((isinstance(error, OSError) and error.strerror) or str(error), 300)
         raise InputError(f"{path}: not as a stage wrote it ({reason}); delete it and run `dvc repro`") from error
+
+
+def shortened(text: str, most: int = 100) -> str:
+    """What comes from outside, to be shown on a line: on one, and cut off where it is long."""
+    visible = "".join(letter if letter.isprintable() else " " for letter in text[:most])
+    return " ".join(visible.split()) + ("..." if len(text) > most else "")
+
+
+def need_file(path: Path) -> None:
+    """Raises InputError for a folder, and for a pipe or device, which may never end. OSError where there is nothing."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise InputError(f"{path}: not a file; needed: a regular file, and no folder, pipe or device")

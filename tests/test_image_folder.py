@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Callable
@@ -145,6 +146,11 @@ def into_folder(path: Path) -> None:
     path.mkdir()
 
 
+def into_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
 def one_class(folder: Path) -> None:
     for name in CLASSES[1:]:
         shutil.rmtree(folder / name)
@@ -164,7 +170,8 @@ def empty(folder: Path) -> None:
         path.unlink()
 
 
-UNREADABLE = "not a picture that can be read; needed: a PNG, JPEG or the like"
+UNREADABLE = "not a picture that can be read; needed: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+NO_FILE = "not a file; needed: a regular file, and no folder, pipe or device"
 NO_IMAGES = "no images; needed: at least one of each class"
 
 
@@ -174,7 +181,8 @@ NO_IMAGES = "no images; needed: at least one of each class"
         (write_text, "train/Öfen/note.txt", UNREADABLE),
         (write_text, "test/Öfen/003.png", UNREADABLE),
         (truncate, "train/Öfen/007.png", UNREADABLE),
-        (into_folder, "train/Öfen/007.png", UNREADABLE),
+        (into_folder, "train/Öfen/007.png", NO_FILE),
+        (into_pipe, "train/Öfen/007.png", NO_FILE),
         (enlarge, "train/Öfen/007.png", "13 by 10 pixels; needed: 12 by 10, as the images before"),
         (empty, "train/Öfen", NO_IMAGES),
         (empty, "test/Öfen", NO_IMAGES),
@@ -275,7 +283,7 @@ def test_a_changed_idx_file_is_refused_by_its_hash(idx: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "line"),
     [
-        ({"title": ""}, "dataset.json: title is ''; allowed: a string that is not empty"),
+        ({"title": ""}, "dataset.json: title is ''; allowed: a string of one line that is not empty"),
         ({"classes": "abc"}, "dataset.json: classes is 'abc'; allowed: a list of names, one for each class"),
         ({"classes": ["a", "a", "b"]}, "3 classes; allowed: 2 to 256, each with a name of its own"),
         ({"sha256": "0"}, "dataset.json: sha256 is '0'; allowed: the SHA-256 of each of the four IDX files, by name"),
@@ -293,7 +301,7 @@ def test_a_wrong_declaration_is_one_line(values: dict[str, object], line: str, i
 @pytest.mark.parametrize("text", ["", "{", "[]"])
 def test_a_declaration_that_is_not_json_or_no_object_is_one_line(text: str, idx: Path) -> None:
     (idx / "dataset.json").write_text(text)
-    with pytest.raises(InputError, match=f"^{idx}/dataset.json: ") as error:
+    with pytest.raises(InputError, match=f"^{idx}/dataset.json(, line [0-9]+)?: ") as error:
         download()
     assert "\n" not in str(error.value)
 

@@ -294,7 +294,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
     done = subset.run("python -m stages.train_deep", check=False)
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "params.yaml: seeds is [1, 1]; allowed: a list of distinct integers, at least one, each from 0 to 2^63 - 1"
+        "params.yaml: seeds is [1, 1]; allowed: a list of 1 to 1000 distinct integers, each from 0 to 2^63 - 1"
     ]
     assert outputs(subset) == before
 

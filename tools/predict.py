@@ -1,6 +1,7 @@
 """Says what a picture shows, or each picture of a folder, with the networks that the pipeline trained."""
 
 import argparse
+import io
 import sys
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def main() -> None:
         help="a network, or a folder of them, whose mean probabilities count (default: %(default)s)",
     )
     arguments = parser.parse_args()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
     torch.set_num_threads(1)
     networks = _networks(arguments.model)
     origin = next(iter(networks.values()))
@@ -45,7 +48,7 @@ def main() -> None:
     for file in sorted(arguments.pictures.iterdir()):
         try:
             images[file.name] = _read(file, origin)
-        except InputError as error:
+        except (InputError, OSError) as error:
             skipped.append(f"skipped {error}")
     if not images:
         raise InputError(f"{arguments.pictures}: no pictures in it; needed: at least one PNG, JPEG or the like")
@@ -92,8 +95,9 @@ def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor, classes: 
 
 
 def _harmless(name: str) -> str:
-    """Spreadsheets take some texts for formulas, which can run commands: a path never is one."""
-    return f"./{name}" if name.startswith(("=", "+", "-", "@", "\t", "\r")) else name
+    """On one line, and no formula for a spreadsheet, which could run commands: a path never is one."""
+    name = "".join(letter if letter >= " " else ascii(letter)[1:-1] for letter in name)
+    return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name
 
 
 if __name__ == "__main__":

@@ -5,14 +5,22 @@ added for one stage reruns no other. `complete.Params` is the whole file.
 """
 
 from pathlib import Path
-from typing import Annotated, TypeVar
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.constructor import ConstructorError, SafeConstructor
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
+from ruamel.yaml.nodes import Node
 
-from mlp.errors import InputError
+from mlp.errors import InputError, need_file, shortened
+
+MOST_BYTES = 50_000  # of a file
+MOST_LETTERS = 1000  # of a key or value in it
+MOST_LEVELS = 10  # of groups and lists
+MOST_ERRORS = 10  # that are told at once
 
 Item = TypeVar("Item")
 
@@ -23,15 +31,15 @@ def _distinct(items: list[Item]) -> list[Item]:
     return items
 
 
-Count = Annotated[int, Field(ge=1, description="an integer of at least 1")]
-Size = Annotated[int, Field(ge=0, description="an integer of at least 0")]
+Count = Annotated[int, Field(ge=1, le=10**9, description="an integer from 1 to 1000000000")]
+Size = Annotated[int, Field(ge=0, le=10**9, description="an integer from 0 to 1000000000")]
 Units = Annotated[int, Field(ge=1, le=10_000, description="an integer from 1 to 10000")]
 DatasetName = Annotated[
     str,
     Field(pattern=r"^\w[\w-]*$", description="mnist, fashion_mnist, or the name of a folder of images in data/manual"),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="an integer from 0 to 2^63 - 1")]
-Text = Annotated[str, Field(min_length=1, description="a string that is not empty")]
+Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", description="a string of one line that is not empty")]
 Rate = Annotated[float, Field(gt=0, le=1)]
 LearningRate = Annotated[Rate, Field(description="a number above 0 and at most 1")]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -43,21 +51,26 @@ HiddenLayers = Annotated[
 ]
 Seeds = Annotated[
     list[Seed],
+    Field(min_length=1, max_length=1000, description="a list of 1 to 1000 distinct integers, each from 0 to 2^63 - 1"),
     AfterValidator(_distinct),
-    Field(min_length=1, description="a list of distinct integers, at least one, each from 0 to 2^63 - 1"),
 ]
 Architectures = Annotated[
     list[HiddenLayers],
-    AfterValidator(_distinct),
     Field(
         min_length=1,
-        description="a list of distinct lists, at least one, each of 1 to 10 integers from 1 to 10000",
+        max_length=1000,
+        description="a list of 1 to 1000 distinct lists, each of 1 to 10 integers from 1 to 10000",
     ),
+    AfterValidator(_distinct),
 ]
 LearningRates = Annotated[
     list[Rate],
+    Field(
+        min_length=1,
+        max_length=1000,
+        description="a list of 1 to 1000 distinct numbers, each above 0 and at most 1",
+    ),
     AfterValidator(_distinct),
-    Field(min_length=1, description="a list of distinct numbers, at least one, each above 0 and at most 1"),
 ]
 Betas = Annotated[
     list[Beta],
@@ -65,8 +78,8 @@ Betas = Annotated[
 ]
 Penalties = Annotated[
     list[Penalty],
+    Field(min_length=1, max_length=1000, description="a list of 1 to 1000 distinct numbers, each from 0 to 1000000"),
     AfterValidator(_distinct),
-    Field(min_length=1, description="a list of distinct numbers, at least one, each from 0 to 1000000"),
 ]
 
 
@@ -96,19 +109,63 @@ def load(schema: type[Params], path: Path = Path("params.yaml")) -> Params:
 
     Raises InputError with a line for each wrong key, or OSError where there is no such file.
     """
+    need_file(path)
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise InputError(f"{path}: more than {MOST_BYTES:,} bytes; allowed: at most that many")
     try:
-        content = YAML(typ="safe").load(path.read_text(encoding="utf-8"))  # DVC's parser: YAML 1.2, no key twice
-        return schema.model_validate(content)
+        text = content.decode("utf-8")
+        _check_extent(path, text)
+        return schema.model_validate(_parser().load(text))
     except ValidationError as error:
-        raise InputError("\n".join(f"{path}: {_line(schema, detail)}" for detail in error.errors())) from error
-    except (YAMLError, ValueError, LookupError) as error:  # the last two of dates and numbers that are none
-        raise InputError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
+        wrong = error.errors()
+        lines = [f"{path}: {_line(schema, detail)}" for detail in wrong[:MOST_ERRORS]]
+        more = [f"{path}: {len(wrong) - MOST_ERRORS} more keys are wrong"] if len(wrong) > MOST_ERRORS else []
+        raise InputError("\n".join(lines + more)) from error
+    except MarkedYAMLError as error:
+        place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        raise InputError(f"{path}{place}: not YAML: {shortened(str(error.problem), 200)}") from error
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not YAML: {shortened(str(error), 200)}") from error
+
+
+class _Constructor(SafeConstructor):
+    def construct_object(self, node: Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, ArithmeticError) as error:  # of dates and numbers that are none
+            value = shortened(repr(node.value))
+            raise ConstructorError(problem=f"{value}: {error}", problem_mark=node.start_mark) from error
+
+
+def _parser() -> YAML:
+    """DVC's: YAML 1.2, and no key twice."""
+    parser = YAML(typ="safe")
+    parser.Constructor = _Constructor
+    return parser
+
+
+def _check_extent(path: Path, text: str) -> None:
+    """Before anything is built of it, as a short text can stand for something enormous."""
+    levels = 0
+    for event in _parser().parse(text):
+        levels += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
+        faults = {
+            f"more than {MOST_LEVELS} levels of groups and lists": levels > MOST_LEVELS,
+            f"a text or number of more than {MOST_LETTERS:,} letters": len(getattr(event, "value", "")) > MOST_LETTERS,
+            "an alias (*)": isinstance(event, AliasEvent),
+            "a tag (!)": getattr(event, "tag", None),
+        }
+        for fault, found in faults.items():
+            if found:
+                raise InputError(f"{path}, line {event.start_mark.line + 1}: {fault}; allowed: none")
 
 
 def _line(schema: type[Group], error: ErrorDetails) -> str:
     key = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error["loc"]).lstrip(".")
-    value = "missing" if error["type"] == "missing" else repr(error["input"])
-    return f"{key or 'the file'} is {value}; allowed: {_allowed(schema, error['loc'])}"
+    value = "missing" if error["type"] == "missing" else shortened(repr(error["input"]))
+    return f"{shortened(key) or 'the file'} is {value}; allowed: {_allowed(schema, error['loc'])}"
 
 
 def _allowed(group: type[Group], key: tuple[int | str, ...]) -> str | None:

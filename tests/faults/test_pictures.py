@@ -1,0 +1,167 @@
+"""Pictures, whatever is in them: they are read, or one line names the file, and soon; no other program is started."""
+
+import csv
+import io
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from conftest import ROOT
+from faults.bounds import bounded
+from faults.record import LONG, record, tries
+from mlp import checkpoints, pictures
+from mlp.checkpoints import Normalisation
+from mlp.errors import InputError
+from mlp.models import build
+from mlp.spec import Architecture
+
+UNREADABLE = "not a picture that can be read; needed: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
+NO_FILE = "not a file; needed: a regular file, and no folder, pipe or device"
+PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
+MODES = {"BMP": "RGB", "GIF": "P", "JPEG": "RGB", "PNG": "RGBA", "PPM": "L", "TIFF": "CMYK", "WEBP": "RGBA"}
+
+
+def written(form: str) -> bytes:
+    """A small picture of noise in a format."""
+    file = io.BytesIO()
+    Image.fromarray(PIXELS).convert(MODES.get(form, "RGB")).save(file, form)
+    return file.getvalue()
+
+
+def outcome(path: Path, content: bytes | None = None) -> tuple[str, str]:
+    """`as_asked` where the picture was read, or `refused` and with which words."""
+    if content is not None:
+        path.write_bytes(content)
+    try:
+        with bounded():
+            image = pictures.read(path, "mnist")
+    except InputError as error:
+        message = str(error)
+    else:
+        assert image.shape == (28, 28)
+        return "as_asked", ""
+    assert message.startswith(f"{path}: ")
+    assert message.isprintable()
+    assert len(message) - len(str(path)) < 400
+    return "refused", message.removeprefix(f"{path}: ")
+
+
+def test_the_formats_that_are_read() -> None:
+    assert sorted(MODES) == pictures.FORMATS
+
+
+@pytest.mark.parametrize("form", MODES)
+def test_a_truncated_picture_is_named(form: str, tmp_path: Path) -> None:
+    """Wherever it ends, unless nothing of the picture is missing."""
+    content, path = written(form), tmp_path / "cut"
+    path.write_bytes(content)
+    whole = pictures.read_grey(path)
+    for end in range(0, len(content), 1 if LONG else 97):
+        path.write_bytes(content[:end])
+        try:
+            assert np.array_equal(pictures.read_grey(path), whole), end
+        except InputError as error:
+            assert str(error) == f"{path}: {UNREADABLE}"  # noqa: PT017 # either is right
+
+
+@pytest.mark.parametrize("form", ["EPS", "TGA", "ICO", "PCX", "SGI", "IM", "JPEG2000"])
+def test_a_picture_of_another_format_is_named_and_starts_no_program(
+    form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For EPS, Pillow would start Ghostscript."""
+    program = tmp_path / "gs"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n", encoding="utf-8")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    assert outcome(tmp_path / "some.png", written(form))[1] == UNREADABLE
+    assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_is_not_opened(make: Callable[[Path], object], tmp_path: Path) -> None:
+    make(tmp_path / "some.png")
+    assert outcome(tmp_path / "some.png")[1] == NO_FILE
+
+
+@pytest.mark.parametrize("side", [8001, 10_000, 15_000, 60_000])
+def test_a_picture_that_unpacks_to_too_many_pixels_is_refused(side: int, tmp_path: Path) -> None:
+    """Of little more than are allowed, of so many that Pillow warns, and of more than it unpacks."""
+    header = f"P4\n{side} {side}\n".encode()  # the pixels need not be there
+    assert outcome(tmp_path / "bomb.ppm", header)[1] == "too large a picture; allowed: at most 64,000,000 pixels"
+
+
+@pytest.mark.parametrize("mode", ["RGB", "LA"])
+def test_a_picture_as_large_as_allowed_is_read_within_bounds(mode: str, tmp_path: Path) -> None:
+    picture = Image.new(mode, (8000, 8000 if LONG else 2000))
+    picture.paste(Image.fromarray(PIXELS).convert(mode), (3000, 1000))
+    picture.save(tmp_path / "large.png", compress_level=1)
+    assert outcome(tmp_path / "large.png")[0] == "as_asked"
+
+
+@pytest.mark.parametrize("size", ["0 0", "0 5", "5 0", "-1 5", "5", "99999999999 1", "1 99999999999"])
+def test_a_picture_without_pixels_is_named(size: str, tmp_path: Path) -> None:
+    assert outcome(tmp_path / "none.ppm", f"P5\n{size}\n255\n".encode())[0] == "refused"
+
+
+NAMES = {  # of files, and what stands in the table
+    **{name: name for name in ("a,b.png", 'a"b.png', "a=b.png", " =.png")},
+    **{name: f"./{name}" for name in ("=cmd().png", "+1.png", "-1.png", "@sum.png")},
+    **{"\t=1.png": r"\t=1.png", "\r=1.png": r"\r=1.png", "a\n=1.png": r"a\n=1.png", "a\r\n=1.png": r"a\r\n=1.png"},
+    os.fsdecode(b"\xff.png"): r"\udcff.png",
+}
+
+
+@pytest.mark.slow
+def test_a_folder_gives_a_table_whatever_its_files_are_called(tmp_path: Path) -> None:
+    """No name becomes a formula, none that is not UTF-8 ends it, and what is no picture is skipped."""
+    architecture = Architecture("DeepNeuralNet", [784, [4], 10])
+    content = checkpoints.to_bytes(build(architecture), architecture, "mnist", 0, {}, Normalisation(mean=0.1, std=0.3))
+    (tmp_path / "network.safetensors").write_bytes(content)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).write_bytes(written("PNG"))
+    os.mkfifo(folder / "pipe.png")
+    (folder / "link.png").symlink_to("nowhere")
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.predict", tmp_path / "pictures", "--model", tmp_path / "network.safetensors"],
+        cwd=ROOT,
+        env=os.environ | {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    found = [row[0] for row in csv.reader(io.StringIO(done.stdout.decode(), newline=""))][1:]
+    assert sorted(found) == sorted(NAMES.values())
+    assert sorted(done.stderr.decode().splitlines()) == [
+        f"skipped {folder}/pipe.png: {NO_FILE}",
+        f"skipped [Errno 2] No such file or directory: '{folder}/link.png'",
+    ]
+
+
+def test_any_picture_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+    path = tmp_path_factory.mktemp("pictures") / "some.png"
+    found: Counter[str] = Counter()
+    whole = {form: written(form) for form in MODES}
+
+    @tries(50, 1000)
+    @given(form=st.sampled_from([*MODES]), seed=st.integers(0, 2**32), count=st.integers(1, 30), first=st.booleans())
+    def once(form: str, seed: int, count: int, first: bool) -> None:
+        """Some bytes changed, in half of the cases among the first 200, where headers are."""
+        content, chosen = bytearray(whole[form]), random.Random(seed)
+        for _ in range(count):
+            content[chosen.randrange(200 if first else len(content))] = chosen.choice([0, 1, 127, 128, 255, seed % 256])
+        found[outcome(path, bytes(content))[0]] += 1
+
+    once()
+    record("pictures with bytes changed", found.total(), **found)
