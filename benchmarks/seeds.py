@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import optimize, stats
 from tqdm import tqdm
 
@@ -49,14 +50,21 @@ class Errors(NamedTuple):
 
 
 def draw(
-    generator: np.random.Generator, errors: Errors, seeds: int, images: int, kinds: int = 2, gap: float = 0.0
+    generator: np.random.Generator,
+    errors: Errors,
+    seeds: int,
+    images: int,
+    kinds: int = 2,
+    gap: float = 0.0,
+    luck: NDArray[np.float64] | None = None,
 ) -> list[Correct]:
-    """Networks of several kinds, the first of which is better by `gap`."""
+    """Networks of several kinds, the first of which is better by `gap`. `luck`, [kinds], is each kind's own."""
+    lucks = np.full(kinds, errors.luck) if luck is None else luck
     common = errors.all * generator.normal(size=images) + errors.kind * generator.normal(size=(kinds, 1, images))
-    own = errors.luck * generator.normal(size=(kinds, seeds, 1)) + errors.rest * generator.normal(
+    own = lucks[:, None, None] * generator.normal(size=(kinds, seeds, 1)) + errors.rest * generator.normal(
         size=(kinds, seeds, images)
     )
-    thresholds = [stats.norm.ppf(1 - errors.accuracy - gap * (kind == 0)) for kind in range(kinds)]
+    thresholds = stats.norm.ppf(1 - errors.accuracy - gap * (np.arange(kinds) == 0)) * np.sqrt(1 + lucks**2)
     return [ease > threshold for ease, threshold in zip(common + own, thresholds, strict=True)]
 
 
