@@ -22,6 +22,8 @@ def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
 
 def exit_on_user_error(command: Callable[[], None]) -> None:
     """Runs a command. What the user can mend ends in one line and exit status 1."""
+    if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:  # or bytes would depend on the locale
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     try:
         command()
     except (InputError, OSError) as error:
