@@ -236,7 +236,7 @@ def test_pairs_are_judged_by_their_adjusted_p_value() -> None:
 
 def test_one_of_forty_that_is_worse_by_two_points_is_found_with_eight_seeds() -> None:
     """The smallest p-value of a pair is 2/256, which Bonferroni's or Holm's method would multiply by up to 780."""
-    better = draw(np.random.default_rng(0), ERRORS, 8, 2000, 40, gap=0.02)
+    better = draw(np.random.default_rng(0), ERRORS, 8, 10_000, 40, gap=0.02)
     found = compare_all({str(number): each for number, each in enumerate(better)}, resamples=400)
     assert len(found) == 780
     assert [each.verdict for one, _, each, _ in found if one == "0"].count("0 is better") > 30
