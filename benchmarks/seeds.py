@@ -98,7 +98,8 @@ def shown(errors: Errors, seeds: int, images: int, job: tuple[float, int]) -> bo
     return compare(first, second, ("first", "second"), RESAMPLES).verdict != NO_DIFFERENCE
 
 
-def main(params: Params) -> None:
+def of_last_run(params: Params) -> tuple[Errors, int]:
+    """How the networks of the last run err, and the number of test images."""
     torch.set_num_threads(1)
     test = images.load(Path("data/processed/test.safetensors"))
     kinds = [
@@ -110,13 +111,18 @@ def main(params: Params) -> None:
         )
         for name in NETWORKS
     ]
-    errors, cost = measured(kinds), seconds_of_a_seed(params)
+    return measured(kinds), len(test.labels)
+
+
+def main(params: Params) -> None:
+    errors, count = of_last_run(params)
+    cost = seconds_of_a_seed(params)
     rows = []
     jobs = [(0.0, seed) for seed in range(EQUAL)] + [(gap, seed) for gap in GAPS for seed in range(APART)]
     with ProcessPoolExecutor() as pool, tqdm(total=len(SEEDS) * len(jobs), desc="seeds", unit="comparison") as bar:
         for seeds in SEEDS:
             found = []
-            for each in pool.map(partial(shown, errors, seeds, len(test.labels)), jobs, chunksize=10):
+            for each in pool.map(partial(shown, errors, seeds, count), jobs, chunksize=10):
                 found.append(each)
                 bar.update()
             powers = np.array(found[EQUAL:]).reshape(len(GAPS), APART).mean(axis=1)

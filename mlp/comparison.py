@@ -86,7 +86,8 @@ def bootstrap(kinds: NDArray[np.bool_], resamples: int) -> NDArray[np.float64]:
     A crossed, paired bootstrap: each resample draws seeds and images with replacement, the same for all kinds
     (Agarwal et al., Deep Reinforcement Learning at the Edge of the Statistical Precipice, NeurIPS 2021, with images as
     tasks). A resample is how often each seed and each image was drawn, so all kinds are resampled by matrix products.
-    These round nothing, whatever their order: all sums are whole numbers, over images below 2^24 and in float32.
+    None of their sums is rounded, so the order of adding, and with it the machine, changes nothing: they are whole
+    numbers, over images at most as many as there are images, which float32 holds exactly up to 2^24.
     """
     generator = np.random.default_rng(0)
     count, seeds, images = kinds.shape
