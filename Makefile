@@ -61,8 +61,9 @@ verify: $(RUN) ## rebuilds the last commit in many ways and compares every byte;
 bench: $(BENCH) ## times training beside the usual loop, scikit-learn, JAX and the bare matrix products
 	python -m benchmarks.training
 
-seeds: $(DEV) ## measures how small a difference the comparison can detect with how many seeds
+seeds: $(DEV) ## measures how small a difference the comparison can detect, with how many seeds and of how many sizes
 	python -m benchmarks.seeds
+	python -m benchmarks.sizes
 
 documents: $(DEV) ## renders README.md and the pages in docs/ that show results
 	python -m tools.documents

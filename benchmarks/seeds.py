@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy import optimize, stats
 from tqdm import tqdm
 
@@ -50,14 +51,21 @@ class Errors(NamedTuple):
 
 
 def draw(
-    generator: np.random.Generator, errors: Errors, seeds: int, images: int, kinds: int = 2, gap: float = 0.0
+    generator: np.random.Generator,
+    errors: Errors,
+    seeds: int,
+    images: int,
+    kinds: int = 2,
+    gap: float = 0.0,
+    luck: NDArray[np.float64] | None = None,
 ) -> list[Correct]:
-    """Networks of several kinds, the first of which is better by `gap`."""
+    """Networks of several kinds, the first of which is better by `gap`. `luck`, [kinds], is each kind's own."""
+    lucks = np.full(kinds, errors.luck) if luck is None else luck
     common = errors.all * generator.normal(size=images) + errors.kind * generator.normal(size=(kinds, 1, images))
-    own = errors.luck * generator.normal(size=(kinds, seeds, 1)) + errors.rest * generator.normal(
+    own = lucks[:, None, None] * generator.normal(size=(kinds, seeds, 1)) + errors.rest * generator.normal(
         size=(kinds, seeds, images)
     )
-    thresholds = [stats.norm.ppf(1 - errors.accuracy - gap * (kind == 0)) for kind in range(kinds)]
+    thresholds = stats.norm.ppf(1 - errors.accuracy - gap * (np.arange(kinds) == 0)) * np.sqrt(1 + lucks**2)
     return [ease > threshold for ease, threshold in zip(common + own, thresholds, strict=True)]
 
 
@@ -90,7 +98,8 @@ def shown(errors: Errors, seeds: int, images: int, job: tuple[float, int]) -> bo
     return compare(first, second, ("first", "second"), RESAMPLES).verdict != NO_DIFFERENCE
 
 
-def main(params: Params) -> None:
+def of_last_run(params: Params) -> tuple[Errors, int]:
+    """How the networks of the last run err, and the number of test images."""
     torch.set_num_threads(1)
     test = images.load(Path("data/processed/test.safetensors"))
     kinds = [
@@ -102,13 +111,18 @@ def main(params: Params) -> None:
         )
         for name in NETWORKS
     ]
-    errors, cost = measured(kinds), seconds_of_a_seed(params)
+    return measured(kinds), len(test.labels)
+
+
+def main(params: Params) -> None:
+    errors, count = of_last_run(params)
+    cost = seconds_of_a_seed(params)
     rows = []
     jobs = [(0.0, seed) for seed in range(EQUAL)] + [(gap, seed) for gap in GAPS for seed in range(APART)]
     with ProcessPoolExecutor() as pool, tqdm(total=len(SEEDS) * len(jobs), desc="seeds", unit="comparison") as bar:
         for seeds in SEEDS:
             found = []
-            for each in pool.map(partial(shown, errors, seeds, len(test.labels)), jobs, chunksize=10):
+            for each in pool.map(partial(shown, errors, seeds, count), jobs, chunksize=10):
                 found.append(each)
                 bar.update()
             powers = np.array(found[EQUAL:]).reshape(len(GAPS), APART).mean(axis=1)

@@ -24,10 +24,10 @@ from mlp.on_numpy import OnNumpy
 from mlp.spec import Architecture, Settings
 from mlp.training import classification_loss, fit
 from pipeline.datasets import description
+from pipeline.files import write_texts
 from pipeline.networks import NETWORKS
 from pipeline.params.complete import Params
 from pipeline.stage import run
-from pipeline.files import write_texts
 from pipeline.tables import csv_text
 from pipeline.training import engine
 

@@ -106,7 +106,7 @@ def on_all_cores(function: Callable[..., Result], arguments: Sequence[tuple[Any,
     with _stopped_by_errors():
         futures = [_pool(_count()).submit(_in_process, function, *each) for each in arguments]
         try:
-            return [future.result() for future in futures]
+            return [future.result() for future in tqdm(futures, "evaluation", unit="network")]
         except KilledError as error:
             raise InputError("a process that evaluates was killed, possibly out of memory") from error
 

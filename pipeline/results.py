@@ -26,7 +26,7 @@ class Columns(NamedTuple):
 
 # of tables that several pages show
 OF_NETWORKS = Columns("network", "parameters multiply_adds seed", "accuracy loss calibration_error")
-OF_SIZES = Columns("hidden", "parameters multiply_adds seed", "test_accuracy", "validation_accuracy")
+OF_SIZES = Columns("hidden standing", "parameters multiply_adds seed", "test_accuracy", "validation_accuracy")
 OF_PRICES = Columns("houses model split", numbers="rmse rmsle r2")
 OF_PENALTIES = Columns(numbers="l1_penalty l1_norm training_loss test_loss test_accuracy")
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from safetensors import safe_open
 
-from mlp.comparison import Comparison, Correct, compare_all
+from mlp.comparison import NO_DIFFERENCE, Comparison, Correct, compare_all
+from mlp.errors import reading
 from pipeline.datasets import description
 from pipeline.files import json_text, write_texts
 from pipeline.jobs import on_all_cores, train_all
@@ -41,29 +43,40 @@ def main(params: Params) -> None:
     kinds = [(deep_network(hidden, of), how) for hidden in group.architectures]
     jobs = images.jobs(params.dataset, kinds, params.seeds)
     trained = train_all("compare_sizes", jobs, "compare_sizes.learning_rate")
-    results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
+    with reading(Path(images.TRAINING)), safe_open(images.TRAINING, "numpy") as training:
+        count = training.get_slice("labels").get_shape()[0]
+    results = on_all_cores(_score, [(*each, count) for each in zip(jobs, trained, strict=True)])
+    scores: dict[str, list[Size]] = {}
     validation: dict[str, list[float]] = {}
     hits_of: dict[str, list[Correct]] = {}
     for size, hits in results:
+        scores.setdefault(size.hidden, []).append(size)
         hits_of.setdefault(size.hidden, []).append(hits)
         if size.validation_accuracy is not None:
             validation.setdefault(size.hidden, []).append(size.validation_accuracy)
     chosen = max(validation, key=lambda hidden: statistics.mean(validation[hidden]), default=None)
 
-    comparisons = compare_all({hidden: np.stack(hits) for hidden, hits in hits_of.items()})
-    pairs = [(*pair, *comparison[:-1], holm, comparison.verdict) for *pair, comparison, holm in comparisons]
-    header = ["first", "second", *Comparison._fields[:-1], "holm_p_value", "verdict"]
+    best, *_ = by_accuracy = sorted(hits_of, key=lambda hidden: np.sum(hits_of[hidden]), reverse=True)
+    comparisons = compare_all({hidden: np.stack(hits_of[hidden]) for hidden in by_accuracy})
+    worse = {second for first, second, found, _ in comparisons if first == best and found.verdict != NO_DIFFERENCE}
+    standing = {hidden: "shown to be worse" if hidden in worse else "not shown to be worse" for hidden in by_accuracy}
+    standing[best] = "best"
+    sizes = [
+        (*size, standing[hidden]) for hidden in reversed(by_accuracy) for size in scores[hidden]
+    ]  # best drawn on top
+    pairs = [(*pair, *comparison[:-1], adjusted, comparison.verdict) for *pair, comparison, adjusted in comparisons]
+    header = ["first", "second", *Comparison._fields[:-1], "adjusted_p_value", "verdict"]
     accuracies = [size.test_accuracy for size, _ in results if size.hidden == chosen]
     write_texts(
         {
-            "plots/sizes.csv": csv_text(Size._fields, [size for size, _ in results]),
+            "plots/sizes.csv": csv_text([*Size._fields, "standing"], sizes),
             "plots/size_comparisons.csv": csv_text(header, pairs),
             "metrics/sizes.json": json_text({"hidden": chosen, "deep": {"accuracy": summary(accuracies)}}),
         }
     )
 
 
-def _score(job: Job, trained: Trained) -> tuple[Size, Correct]:
+def _score(job: Job, trained: Trained, training_images: int) -> tuple[Size, Correct]:
     """A network's scores, and about which test images it is right."""
     from mlp import checkpoints  # torch takes two seconds, and only workers need it
     from mlp.evaluation import correct, parameter_count, training_multiply_adds
@@ -71,15 +84,13 @@ def _score(job: Job, trained: Trained) -> tuple[Size, Correct]:
     from mlp.prediction import predict
 
     pixels, hidden, classes = job.architecture.arguments
-    training, test = (
-        load(Path("data/processed", f"{split}.safetensors"), pixels, classes) for split in ("train", "test")
-    )
+    test = load(Path("data/processed/test.safetensors"), pixels, classes)
     network = checkpoints.from_bytes(job.architecture, trained.network)
     hits = correct(predict(network, test.examples()), test.labels).numpy()
     size = Size(
         "-".join(map(str, hidden)),
         parameter_count(network),
-        training_multiply_adds(network, len(training.labels) * job.settings.epochs),
+        training_multiply_adds(network, training_images * job.settings.epochs),
         job.seed,
         trained.curve[-1].validation_accuracy,
         int(hits.sum()) / len(hits),

@@ -123,7 +123,9 @@ def main(params: Params) -> None:
         shallow=used["shallow"],
         deep=used["deep"],
         overfitting=what_follows,
-        sizes=markdown_table(["hidden layers", "parameters", "validation accuracy", "test accuracy"], size_rows(sizes)),
+        sizes=markdown_table(
+            ["hidden layers", "parameters", "validation accuracy", "test accuracy", "standing"], size_rows(sizes)
+        ),
         size_settings=training(params.compare_sizes),
     )
     write_texts(
@@ -228,7 +230,8 @@ def about_constants() -> Iterator[Claim]:
 
 
 def size_rows(sizes: pd.DataFrame) -> Iterator[Sequence[str]]:
-    for hidden in sizes.hidden.unique().tolist():
+    """Of sizes from the least accurate to the best, the best first."""
+    for hidden in reversed(sizes.hidden.unique().tolist()):
         group = sizes[sizes.hidden == hidden]
         validation = group.validation_accuracy.dropna().tolist()
         yield (
@@ -236,6 +239,7 @@ def size_rows(sizes: pd.DataFrame) -> Iterator[Sequence[str]]:
             f"{group.parameters.iloc[0]:,}",
             mean_and_std(validation),
             mean_and_std(group.test_accuracy.tolist()),
+            group.standing.iloc[0],
         )
 
 

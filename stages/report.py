@@ -40,7 +40,7 @@ MODELS = ["ridge", "shallow", "deep"]  # whose predictions of prices are drawn
 CONFUSIONS = 5  # listed of each network
 
 
-PAIRS = Columns("first second verdict", numbers="difference low high p_value holm_p_value")
+PAIRS = Columns("first second verdict", numbers="difference low high adjusted_p_value")
 CURVES = Columns("", "epoch", "training_loss", "validation_loss validation_accuracy")
 MISTAKES = Columns("network actual predicted", "image", "probability_of_actual probability_of_predicted")
 
@@ -60,8 +60,8 @@ def main(params: Params) -> None:
     files = list(_hashes(Path("data/raw", params.dataset), Path(params.preprocess_prices.file)))
     dataset = description().title
 
-    cost = pd.concat([networks, sizes.rename(columns={"hidden": "network", "test_accuracy": "accuracy"})])
-    cost = cost[["network", "parameters", "multiply_adds", "accuracy"]]
+    cost = pd.concat([networks, sizes.rename(columns={"test_accuracy": "accuracy"})])
+    cost = cost[["network", "hidden", "standing", "parameters", "multiply_adds", "accuracy"]].fillna("")
     by_size = chart("networks", cost, x="parameters", x_label="number of parameters", y="accuracy")
     accuracies = chart("learning_curves", _curves("validation_accuracy"), y="value", y_label="validation accuracy")
     losses = _curves("training_loss", "validation_loss")
@@ -82,8 +82,7 @@ def main(params: Params) -> None:
         dataset=dataset,
         evaluation=evaluation,
         networks=_over_seeds(networks, "network", accuracy=".4f", loss=".4f", calibration_error=".4f"),
-        sizes=_over_seeds(sizes, "hidden", validation_accuracy=".4f", test_accuracy=".4f"),
-        size_comparisons=pairs.to_dict("records"),
+        sizes=_sizes(sizes, pairs),
         chosen_size=size.hidden,
         pictures={name: svg(each, PAGE_LOOK) for name, each in charts.items()},
         confusions={name: _top_confusions(shares[shares.network == name]) for name in NETWORKS},
@@ -151,6 +150,18 @@ def _over_seeds(table: pd.DataFrame, key: str, **measures: str) -> Iterator[dict
     for _, group in table.groupby(key, sort=False):
         summaries = {name: mean_and_std(group[name].dropna().tolist(), form) for name, form in measures.items()}
         yield group.iloc[0].to_dict() | summaries | {"seeds": len(group)}
+
+
+def _sizes(sizes: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:
+    """For each size, the best first: its accuracies, and how it compares with the best and with all others.
+
+    The first of a pair is the more accurate.
+    """
+    to_best = pairs[pairs["first"] == sizes.hidden.iloc[-1]].set_index("second").to_dict("index")
+    shown = pairs[pairs.verdict.str.endswith("is better")]
+    for row in _over_seeds(sizes[::-1], "hidden", validation_accuracy=".4f", test_accuracy=".4f"):
+        counts = {"wins": (shown["first"] == row["hidden"]).sum(), "losses": (shown["second"] == row["hidden"]).sum()}
+        yield row | counts | {"to_best": to_best.get(row["hidden"])}
 
 
 def _top_confusions(shares: pd.DataFrame) -> list[dict[Hashable, Any]]:

@@ -160,12 +160,12 @@ def test_test_images_and_test_houses_choose_nothing(subset: WorkingCopy) -> None
 
     def chosen() -> dict[str, object]:
         metrics = {name: json.loads((subset.path / f"metrics/{name}.json").read_text()) for name in ("sizes", "binary")}
-        sizes = pd.read_csv(subset.path / "plots/sizes.csv").drop(columns="test_accuracy")
+        sizes = pd.read_csv(subset.path / "plots/sizes.csv").drop(columns=["test_accuracy", "standing"])
         predictions = pd.read_csv(subset.path / "plots/predictions.csv")
         return {
             "size": metrics["sizes"]["hidden"],
             "penalty": metrics["binary"]["l1_penalty"],
-            "validation": sizes.to_csv(),
+            "validation": sizes.sort_values(["hidden", "seed"]).to_csv(index=False),
             "ridge": predictions.predicted_price[predictions.model == "ridge"].tolist(),
             "networks": {name: content for name, content in outputs(subset).items() if name.startswith("models/")},
             "rates": (subset.path / "plots/learning_rates/first_epoch.csv").read_bytes(),

@@ -50,6 +50,19 @@ def test_the_best_size_on_the_validation_images_is_chosen(copy: Path) -> None:
     assert metrics["deep"]["accuracy"]["std"] == pytest.approx(accuracy.std(), abs=1e-6)
 
 
+def test_the_best_size_on_the_test_images_is_marked_and_those_that_are_not_shown_to_be_worse(copy: Path) -> None:
+    sizes, pairs = pd.read_csv(copy / "plots/sizes.csv"), pd.read_csv(copy / "plots/size_comparisons.csv")
+    means = sizes.groupby("hidden", sort=False).test_accuracy.mean()
+    assert means.is_monotonic_increasing
+    best = means.index[-1]
+    verdicts = pairs[["first", "second", "verdict"]].to_numpy().tolist()
+    standing = {
+        other: "shown to be worse" if [best, other, f"{best} is better"] in verdicts else "not shown to be worse"
+        for other in means.index[:-1]
+    }
+    assert dict(zip(sizes.hidden, sizes.standing, strict=True)) == standing | {best: "best"}
+
+
 @pytest.mark.parametrize("houses", ["all", "without_large"])
 def test_errors_of_prices_and_ridge_regression_from_its_normal_equations(copy: Path, houses: str) -> None:
     train, validation, test = (

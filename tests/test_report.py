@@ -7,6 +7,7 @@ import re
 import shutil
 from collections.abc import Iterator
 from html import unescape
+from itertools import combinations
 from pathlib import Path
 
 import pandas as pd
@@ -16,6 +17,8 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from conftest import ROOT, WorkingCopy
+from pipeline.charts import LOOK, chart, svg
+from stages.report import _sizes
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 browser_only = pytest.mark.skipif(
@@ -113,6 +116,48 @@ def test_the_keyboard_reaches_what_scrolls(page: Page) -> None:
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.closest('.scroll') && document.activeElement.outerHTML"))
     assert len(reached - {None}) == regions
+
+
+def forty_sizes() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """As compare_sizes writes them: 40 is the best, 39 is not shown to be worse, all others are."""
+    names = [str(number) for number in range(1, 41)]
+    standing = ["shown to be worse"] * 38 + ["not shown to be worse", "best"]
+    sizes = pd.DataFrame(
+        [
+            (name, int(name) * 1000, int(name) * 1e9, seed, 0.9, 0.9 + int(name) / 1000 + seed / 10_000, rank)
+            for name, rank in zip(names, standing, strict=True)
+            for seed in (0, 1)
+        ],
+        columns=["hidden", "parameters", "multiply_adds", "seed", "validation_accuracy", "test_accuracy", "standing"],
+    )
+    pairs = pd.DataFrame(combinations(reversed(names), 2), columns=["first", "second"])
+    close = pairs["first"].astype(int) - pairs["second"].astype(int) == 1
+    return sizes, pairs.assign(verdict=(pairs["first"] + " is better").mask(close, "no difference shown"))
+
+
+def test_of_forty_sizes_the_table_has_a_row_for_each_the_best_first() -> None:
+    rows = [*_sizes(*forty_sizes())]
+    assert [row["hidden"] for row in rows] == [str(number) for number in range(40, 0, -1)]
+    assert [row["standing"] for row in rows[:3]] == ["best", "not shown to be worse", "shown to be worse"]
+    assert [(row["wins"], row["losses"]) for row in (rows[0], rows[1], rows[-1])] == [(38, 0), (37, 0), (0, 38)]
+    assert rows[0]["to_best"] is None
+    assert [row["to_best"]["verdict"] for row in rows[1:3]] == ["no difference shown", "40 is better"]
+
+
+def test_the_chart_of_forty_sizes_names_the_best_and_marks_those_not_shown_to_be_worse(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(ROOT)
+    sizes, _ = forty_sizes()
+    rows = sizes.rename(columns={"test_accuracy": "accuracy"}).assign(network="")
+    picture = svg(chart("networks", rows, x="parameters", x_label="size", y="accuracy"), LOOK)
+    assert re.findall(">([^<]*(?:worse|best)[^<]*)</text>", picture) == [
+        "size shown to be worse",
+        "size not shown to be worse",
+        "40, best size",
+    ]
+    means = re.findall('aria-roledescription="tick"', picture)
+    assert len(means) == 40
 
 
 def test_the_report_is_one_small_file_without_script(subset: WorkingCopy) -> None:

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import pandas as pd
 from scipy import stats
+from statsmodels.stats.multitest import multipletests
 
-from mlp.comparison import LEVEL, holm
+from mlp.comparison import LEVEL
 from mlp.errors import InputError
 from pipeline.stage import exit_on_user_error
 from pipeline.tables import mean_and_std
@@ -40,7 +41,7 @@ def main() -> None:
     if not found:
         print("The metrics are the same.")
         return
-    adjusted = holm([change.p_value for change in found])
+    adjusted = multipletests([change.p_value for change in found], LEVEL, method="holm")[1]
     rows = [
         [
             change.what,

@@ -46,6 +46,7 @@ def results() -> dict[str, Any]:
         "detectable": seeds.detectable[seeds.seeds == count].dropna().tolist(),  # empty where it was not measured
         "networks": networks_table(networks),
         "power": seeds.to_dict("records"),
+        "sizes": pd.read_csv("benchmarks/sizes.csv").to_dict("records"),
         "prices": prices_table(read_csv("metrics/prices.csv", OF_PRICES)),
         "binary": binary_table(read_csv("metrics/binary.csv", OF_PENALTIES)),
         "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
