@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from conftest import ROOT
 
-LOCKS = [ROOT / f"requirements{extra}.lock" for extra in ("", "-dev", "-remotes", "-bench")]
+LOCKS = [ROOT / f"requirements{extra}.lock" for extra in ("", "-dev", "-cluster", "-remotes", "-bench")]
 
 
 def locked(text: str) -> dict[str, str]:
