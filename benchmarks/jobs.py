@@ -9,9 +9,9 @@ import logging
 import os
 import statistics
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pandas as pd
 from distributed import LocalCluster
@@ -42,7 +42,7 @@ HEADER = [
 
 
 def main(params: Params) -> None:
-    with _cluster(1) as one, _cluster(2) as two:
+    with cluster(1) as one, cluster(2) as two:
         places = {"the pool": ["", ""], "a Dask cluster": [one.scheduler_address, two.scheduler_address]}
         rows = [row for what, jobs in short_and_long(params).items() for row in measure(what, jobs, places)]
     write_csv(TABLE, HEADER, rows)
@@ -60,7 +60,7 @@ def short_and_long(params: Params) -> dict[str, list[Job]]:
     }
 
 
-def measure(what: str, jobs: list[Job], places: dict[str, list[str]]) -> list[Sequence[object]]:
+def measure(what: str, jobs: list[Job], places: dict[str, list[str]]) -> list[tuple[Any, ...]]:
     """A row of the table for each place: the addresses of a scheduler with one worker and of one with two, or none."""
     figures: dict[str, list[tuple[float, ...]]] = {where: [] for where in places}
     for number in range(REPEATS + 1):
@@ -91,7 +91,7 @@ def seconds_of(jobs: list[Job], workers: int, scheduler: str) -> tuple[float, fl
         return time.perf_counter() - start, time.process_time() - cpu
 
 
-def _cluster(workers: int) -> LocalCluster:
+def cluster(workers: int) -> LocalCluster:
     """Worker processes that talk over TCP with a scheduler in this process."""
     quiet = {"dashboard_address": None, "silence_logs": logging.ERROR}
     return LocalCluster(n_workers=workers, threads_per_worker=1, protocol="tcp", **quiet)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
@@ -15,6 +16,9 @@ import pytest
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, free_port, kill, missing, stored, workers_of
 from faults.record import LONG, record
+from mlp.house_features import FEATURES
+from mlp.spec import Architecture, Settings
+from pipeline.training import prices
 
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", (ROOT / "docs/scaling.md").read_text(), re.MULTILINE | re.DOTALL)
 SCHEDULER, WORKERS, REPRO, CERTIFICATE, TLS = (
@@ -41,7 +45,7 @@ class Cluster:
         with self.log.open("ab") as log:
             return subprocess.Popen(["bash", "-c", command], cwd=folder, env=ENVIRONMENT, stderr=log)
 
-    def end(self) -> None:
+    def close(self) -> None:
         for process in (self.workers, self.scheduler):
             kill(process)
 
@@ -63,9 +67,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
 @pytest.fixture
 def cluster(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "dask").mkdir()
-    cluster = Cluster(bare, tmp_path / "dask")
-    yield cluster
-    cluster.end()
+    with closing(Cluster(bare, tmp_path / "dask")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
@@ -240,7 +243,7 @@ def test_kills_at_random_moments_lose_no_network_train_none_again_and_change_no_
         started = [dvc, *dvc.children(recursive=True)]
         moments.choice(victims).kill()
         if victim != "worker":
-            _, alive = psutil.wait_procs(started, timeout=30)
+            _, alive = psutil.wait_procs(started, timeout=120)
             assert not alive
     watch(dvc, len(SEEDS) * 4)
     if dvc.wait() != 0:
@@ -268,9 +271,8 @@ def processes(victim: str, dvc: psutil.Popen, cluster: Cluster | None) -> list[p
 def encrypted(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
     bare.run(CERTIFICATE, HOME=str(tmp_path))
     (tmp_path / "dask").mkdir()
-    cluster = Cluster(bare, tmp_path / "dask", "tls", f"HOME={tmp_path}\n{TLS}")
-    yield cluster
-    cluster.end()
+    with closing(Cluster(bare, tmp_path / "dask", "tls", f"HOME={tmp_path}\n{TLS}")) as cluster:
+        yield cluster
 
 
 def test_with_tls_a_cluster_trains_to_the_same_lock_file_and_refuses_another_certificate_in_one_line(
@@ -288,3 +290,23 @@ def test_with_tls_a_cluster_trains_to_the_same_lock_file_and_refuses_another_cer
     line = done.stderr.splitlines()[-1]
     assert line.startswith(f"DASK_SCHEDULER_ADDRESS is '{encrypted.address}': no scheduler answers there (")
     assert "Traceback" not in done.stderr
+
+
+def test_the_benchmark_times_jobs_on_the_pool_and_on_a_cluster(
+    undisturbed: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not find_spec("distributed"):
+        missing("Dask")
+    from benchmarks import jobs as benchmark  # which imports Dask
+
+    monkeypatch.chdir(undisturbed.path)
+    monkeypatch.setattr(benchmark, "REPEATS", 1)
+    for name in ("MLP_WORKERS", "MLP_STORE", "DASK_SCHEDULER_ADDRESS"):  # which it sets
+        monkeypatch.setenv(name, "")
+    few = prices.jobs("all", Architecture("ShallowNeuralNet", [len(FEATURES), 8, 1]), Settings(1, 64, 0.001), [0, 1])
+    with benchmark.cluster(1) as one, benchmark.cluster(2) as two:
+        places = {"the pool": ["", ""], "a Dask cluster": [one.scheduler_address, two.scheduler_address]}
+        rows = benchmark.measure("house prices", few, places)
+    assert [(what, where) for what, where, *_ in rows] == [("house prices", where) for where in places]
+    for _, _, training, beside, handing_out, efficiency, _ in rows:
+        assert min(training, training + beside, handing_out, efficiency) > 0
