@@ -147,8 +147,8 @@ def free_port() -> int:
 
 
 def stored(folder: Path = Path()) -> dict[str, int]:
-    """Names of all files in a clone's store, and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("store/??/*")}
+    """Names of all networks in a clone's store, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("store/??/*") if not path.suffix}
 
 
 def sha256_of(dataset: str) -> dict[str, str]:
