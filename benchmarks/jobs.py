@@ -93,7 +93,7 @@ def seconds_of(jobs: list[Job], workers: int, scheduler: str) -> tuple[float, fl
 
 def cluster(workers: int) -> LocalCluster:
     """Worker processes that talk over TCP with a scheduler in this process."""
-    quiet = {"dashboard_address": None, "silence_logs": logging.ERROR}
+    quiet = {"dashboard_address": ":0", "silence_logs": logging.ERROR}
     return LocalCluster(n_workers=workers, threads_per_worker=1, protocol="tcp", **quiet)
 
 

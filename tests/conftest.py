@@ -116,10 +116,15 @@ def with_environment(copy: WorkingCopy) -> None:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """The processes that train for a stage, which this process is or has started."""
+    return descendants(pid, "spawn_main")
+
+
+def descendants(pid: int, part: str) -> list[psutil.Process]:
+    """What a process has started, and that in turn, as far as its command line has this part."""
     found = []
     for child in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # a zombie is none any more
-            if "spawn_main" in " ".join(child.cmdline()):
+            if part in " ".join(child.cmdline()):
                 found.append(child)
     return found
 

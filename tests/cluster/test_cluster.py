@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, free_port, kill, missing, stored, workers_of
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, descendants, free_port, kill, missing, stored, workers_of
 from faults.record import LONG, record
 from mlp.house_features import FEATURES
 from mlp.spec import Architecture, Settings
@@ -202,6 +202,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     return trained(tmp_path_factory.mktemp("many") / "clone", SEEDS, epochs=10)
 
 
+@pytest.mark.timeout(7200)  # the long form, on a busy machine
 @pytest.mark.parametrize("where", ["the pool", "a Dask cluster"])
 def test_kills_at_random_moments_lose_no_network_train_none_again_and_change_no_byte(
     where: str, many: WorkingCopy, tmp_path: Path, request: pytest.FixtureRequest
@@ -257,8 +258,7 @@ def processes(victim: str, dvc: psutil.Popen, cluster: Cluster | None) -> list[p
         case "DVC":
             return [dvc]
         case "stage":
-            stage = ["-m", "stages.train_prices"]
-            return [child for child in dvc.children(recursive=True) if child.cmdline()[1:] == stage]
+            return descendants(dvc.pid, "-m stages.train_prices")
         case _:
             return workers_of(cluster.workers.pid if cluster else dvc.pid)
 
