@@ -58,8 +58,9 @@ verify: $(RUN) ## rebuilds the last commit in many ways and compares every byte;
 	dvc repro
 	python -m tools.verify
 
-bench: $(BENCH) ## times training beside the usual loop, scikit-learn, JAX and the bare matrix products
+bench: $(BENCH) $(CLUSTER) ## times training beside other ways to train, and what a job costs over it on the pool and on Dask
 	python -m benchmarks.training
+	python -m benchmarks.jobs
 
 seeds: $(DEV) ## measures how small a difference the comparison can detect, with how many seeds and of how many sizes
 	python -m benchmarks.seeds

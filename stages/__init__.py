@@ -10,4 +10,6 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1000000000")
 # tqdm reads these once, when a stage imports it: a log gets a line every few seconds in place of a moving bar
 if not sys.stderr.isatty():
     os.environ.setdefault("TQDM_MININTERVAL", "5")
-    os.environ.setdefault("TQDM_BAR_FORMAT", "{desc} {percentage:.0f}% [{elapsed}<{remaining}{postfix}]\n")
+    os.environ.setdefault(
+        "TQDM_BAR_FORMAT", "{desc} {percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]\n"
+    )

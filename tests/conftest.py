@@ -116,10 +116,15 @@ def with_environment(copy: WorkingCopy) -> None:
 
 def workers_of(pid: int) -> list[psutil.Process]:
     """The processes that train for a stage, which this process is or has started."""
+    return descendants(pid, "spawn_main")
+
+
+def descendants(pid: int, part: str) -> list[psutil.Process]:
+    """What a process has started, and that in turn, as far as its command line has this part."""
     found = []
     for child in psutil.Process(pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):  # a zombie is none any more
-            if "spawn_main" in " ".join(child.cmdline()):
+            if part in " ".join(child.cmdline()):
                 found.append(child)
     return found
 
@@ -147,8 +152,8 @@ def free_port() -> int:
 
 
 def stored(folder: Path = Path()) -> dict[str, int]:
-    """Names of all files in a clone's store, and when each was written."""
-    return {path.name: path.stat().st_mtime_ns for path in folder.glob("store/??/*")}
+    """Names of all networks in a clone's store, and when each was written."""
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("store/??/*") if not path.suffix}
 
 
 def sha256_of(dataset: str) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """The benchmark compares like with like, and its page says what was measured."""
 
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import pandas as pd
@@ -24,6 +25,9 @@ from mlp.errors import InputError
 from mlp.images import LabelledImages, pixel_statistics, read_idx
 from mlp.on_torch import OnTorch
 from mlp.spec import Architecture, Settings
+from pipeline.params import load
+from pipeline.params.complete import Params
+from tools.documents import jobs_table, scaling
 
 NETWORKS = {
     "shallow": (Architecture("ShallowNeuralNet", [784, 64, 10]), Settings(1, 64, 0.001)),
@@ -101,3 +105,21 @@ def test_parameters_that_depend_on_the_device_are_reported(case: Case, monkeypat
     monkeypatch.setattr(OnTorch, "divisor", lambda _, number: number * 1.01)
     with pytest.raises(InputError, match="deep: seed 0 among 1 networks on cpu has other parameters"):
         measure("deep", case.architecture, case.settings, case.training.examples(), [1])
+
+
+def test_the_page_on_scaling_shows_the_table_of_jobs_and_calculates_from_it() -> None:
+    places = ["the pool", "a Dask cluster"]
+    jobs = pd.DataFrame({"jobs": "images", "where": places, "training_seconds": 0.75, "seconds_beside_training": 0.03})
+    jobs = jobs.assign(seconds_of_handing_out=[0.001, 0.004], efficiency_of_two_workers=0.956, machine="a processor")
+    assert "| images | a Dask cluster | 750.0 | 30.0 | 4.0 | 0.96 |" in jobs_table(jobs)
+    row = {"measured": "epoch", "network": "deep", "way": OURS}
+    timings = pd.DataFrame([row | {"seconds": seconds} for seconds in (9, 2, 1)])
+    params = load(Params)
+    values = scaling(jobs, timings)
+    assert values["seconds"] == 2 * params.train_deep.epochs
+    assert values["rate"] == 1000 / values["seconds"]
+    assert values["handing_out"] == 0.004
+    assert values["shipped"] == pytest.approx(60_000 * (28 * 28 + 8), rel=1e-3)  # images, each with its label
+    units = [28 * 28, *params.hidden, 10]
+    weights = sum((inputs + 1) * outputs for inputs, outputs in pairwise(units))
+    assert values["network"] == pytest.approx(4 * weights, rel=0.02)

@@ -108,6 +108,17 @@ def test_a_damaged_or_foreign_file_is_trained_again_and_said_so(
 
 
 @pytest.mark.usefixtures("houses")
+def test_progress_shows_networks_done_running_and_failed_and_the_time_left() -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
+        "from test_jobs import train; from mlp.spec import Settings; train('houses', 0, 1, 2, 3)"
+    )
+    environment = os.environ | {"TQDM_MININTERVAL": "0"}
+    done = subprocess.run([sys.executable, "-c", script, str(ROOT)], env=environment, capture_output=True, text=True)
+    assert re.search(r"^train 50% 2/4 \[\d\d:\d\d<\d\d:\d\d, 2 running, 0 failed\]$", done.stderr, re.MULTILINE)
+
+
+@pytest.mark.usefixtures("houses")
 def test_two_that_need_the_same_networks_train_each_once() -> None:
     """Each process says what it has trained, by way of a store that it alone writes to."""
     script = (

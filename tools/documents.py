@@ -1,11 +1,13 @@
 """Renders README.md and the pages of docs/ that show results, each from the template beside it."""
 
 import json
+import math
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from ruamel.yaml import YAML
 
 from pipeline.charts import LOOK, svg
 from pipeline.datasets import source
@@ -17,9 +19,10 @@ from pipeline.stage import exit_on_user_error
 from pipeline.tables import markdown_table, mean_and_std
 from pipeline.templates import document
 
-PAGES = ["README.md", "docs/comparison.md", "docs/house_prices.md", "docs/reproducibility.md"]
+PAGES = ["README.md", "docs/comparison.md", "docs/house_prices.md", "docs/reproducibility.md", "docs/scaling.md"]
 HISTORY, PICTURE = Path("docs/history.md"), Path("docs/history.svg")
 BEFORE, AFTER = "ba2dc45", "98de53d"  # what the history page compares: a commit, and its child with a smaller network
+WORKERS = 1000  # of the cluster that docs/scaling.md calculates
 HOUSES = {"without_large": "up to 4000 square feet", "all": "all"}
 
 
@@ -51,6 +54,7 @@ def results() -> dict[str, Any]:
         "binary": binary_table(read_csv("metrics/binary.csv", OF_PENALTIES)),
         "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
         "stacked": stacked_table(pd.read_csv("benchmarks/stacked.csv")),
+        "scaling": scaling(pd.read_csv("benchmarks/jobs.csv"), pd.read_csv("benchmarks/training.csv")),
         "machine": verified.machine[0],
         "verified": markdown_table(
             ["circumstance", "result", "remark"], verified[["circumstance", "result", "remark"]].to_numpy().tolist()
@@ -114,6 +118,45 @@ def stacked_table(timings: pd.DataFrame) -> str:
         for network, device, networks, _, seconds in timings.itertuples(index=False, name=None)
     ]
     return markdown_table(["network", "trained on", "networks at once", "seconds an epoch", "for each network"], rows)
+
+
+def scaling(jobs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
+    """What was measured of jobs, and what follows for deep networks on a thousand workers, in bytes and seconds."""
+    stage = YAML(typ="safe").load(Path("dvc.lock"))["stages"]["train_deep"]
+    networks = next(each for each in stage["outs"] if each["path"] == "models/deep")
+    epoch = timings.seconds[
+        (timings.way == "this project") & (timings.network == "deep") & (timings.measured == "epoch")
+    ]
+    seconds = epoch.median() * load(Params).train_deep.epochs
+    return {
+        "machine": jobs.machine[0],
+        "jobs": jobs_table(jobs),
+        "workers": WORKERS,
+        "seconds": seconds,
+        "rate": WORKERS / seconds,
+        "shipped": sum(each["size"] for each in stage["deps"] if each["path"].endswith(".safetensors")),
+        "transfers": math.ceil(math.log2(WORKERS)),
+        "handing_out": jobs.seconds_of_handing_out[
+            (jobs["where"] == "a Dask cluster") & (jobs.jobs == "images")
+        ].item(),
+        "network": networks["size"] / networks["nfiles"],
+    }
+
+
+def jobs_table(jobs: pd.DataFrame) -> str:
+    header = [
+        "one epoch on",
+        "where",
+        "training (ms)",
+        "beside it (ms)",
+        "handing out (ms)",
+        "efficiency of two workers",
+    ]
+    rows = [
+        [*row[:2], *(f"{1000 * seconds:.1f}" for seconds in row[2:5]), f"{row[5]:.2f}"]
+        for row in jobs.drop(columns="machine").itertuples(index=False)
+    ]
+    return markdown_table(header, rows)
 
 
 def exists(commit: str) -> bool:

@@ -1,39 +1,53 @@
 """docs/scaling.md on a Dask cluster of this machine's own processes, whose workers have a folder of their own."""
 
+import random
 import re
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from importlib.util import find_spec
+from itertools import cycle, islice
 from pathlib import Path
 
+import psutil
 import pytest
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, free_port, kill, missing, stored, workers_of
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, descendants, free_port, kill, missing, stored, workers_of
+from faults.record import LONG, record
+from mlp.house_features import FEATURES
+from mlp.spec import Architecture, Settings
+from pipeline.training import prices
 
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", (ROOT / "docs/scaling.md").read_text(), re.MULTILINE | re.DOTALL)
-SCHEDULER, WORKERS, REPRO = (
+SCHEDULER, WORKERS, REPRO, CERTIFICATE, TLS = (
     next(command for command in COMMANDS if part in command)
-    for part in ("dask scheduler", "dask worker", "DASK_SCHEDULER_ADDRESS")
+    for part in ("dask scheduler", "dask worker", "DASK_SCHEDULER_ADDRESS", "openssl", "__TLS__")
 )
 ADDRESS = "tcp://127.0.0.1:8786"  # in the document
 
 
 class Cluster:
-    """A scheduler and two workers, which run in a clone that has no data."""
+    """A scheduler and two workers, which run in a clone that has no data, after the commands in `setup`."""
 
-    def __init__(self, clone: WorkingCopy, folder: Path) -> None:
+    def __init__(self, clone: WorkingCopy, folder: Path, scheme: str = "tcp", setup: str = "") -> None:
         port = free_port()
-        self.address, self.folder, self.log = f"tcp://127.0.0.1:{port}", folder, folder / "dask.log"
+        self.address, self.folder, self.log = f"{scheme}://127.0.0.1:{port}", folder, folder / "dask.log"
+        self.setup = setup
         self.scheduler = self.start(SCHEDULER.replace("8786", str(port)) + " --no-dashboard", clone.path)
         workers = WORKERS.replace(ADDRESS, self.address)
         self.workers = self.start(f"{workers} --no-dashboard --local-directory {folder}", clone.path)
         self.wait_for(lambda: self.log.read_text().count("Starting established connection") >= 2)
 
     def start(self, command: str, folder: Path) -> subprocess.Popen[bytes]:
+        command = f"set -e\n{self.setup}\nexec env {command}"
         with self.log.open("ab") as log:
-            return subprocess.Popen(["bash", "-c", f"exec env {command}"], cwd=folder, env=ENVIRONMENT, stderr=log)
+            return subprocess.Popen(["bash", "-c", command], cwd=folder, env=ENVIRONMENT, stderr=log)
+
+    def close(self) -> None:
+        for process in (self.workers, self.scheduler):
+            kill(process)
 
     def wait_for(self, condition: Callable[[], bool]) -> None:
         for _ in range(600):
@@ -53,18 +67,20 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
 @pytest.fixture
 def cluster(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
     (tmp_path / "dask").mkdir()
-    cluster = Cluster(bare, tmp_path / "dask")
-    yield cluster
-    for process in (cluster.workers, cluster.scheduler):
-        kill(process)
+    with closing(Cluster(bare, tmp_path / "dask")) as cluster:
+        yield cluster
 
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The networks on house prices, trained one after the other without a store."""
-    copy = clone(tmp_path_factory.mktemp("undisturbed") / "clone")
-    group = copy.params()["train_prices"]
-    copy.edit_params(seeds=[0, 1, 2], train_prices=group | {"epochs": 30})
+    return trained(tmp_path_factory.mktemp("undisturbed") / "clone", seeds=[0, 1, 2], epochs=30)
+
+
+def trained(path: Path, seeds: list[int], epochs: int) -> WorkingCopy:
+    """Four networks for each seed."""
+    copy = clone(path)
+    copy.edit_params(seeds=seeds, train_prices=copy.params()["train_prices"] | {"epochs": epochs})
     (copy.path / "dvc.lock").unlink()
     copy.run("dvc repro train_prices", MLP_WORKERS="1", MLP_STORE="off")
     copy.commit("Trained")
@@ -73,9 +89,12 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
 
 @pytest.fixture
 def copy(undisturbed: WorkingCopy, tmp_path: Path) -> WorkingCopy:
-    """Everything but the networks."""
-    undisturbed.run(f"cp -r . {tmp_path}/copy")
-    copy = WorkingCopy(tmp_path / "copy")
+    return without_networks(undisturbed, tmp_path / "copy")
+
+
+def without_networks(original: WorkingCopy, path: Path) -> WorkingCopy:
+    original.run(f"cp -r . {path}")
+    copy = WorkingCopy(path)
     copy.run("rm -rf models store .dvc/cache/runs && dvc gc -wf -q && git checkout -q .")
     return copy
 
@@ -85,11 +104,6 @@ FORCED = "dvc repro -s -f train_prices"
 
 def lock(copy: WorkingCopy) -> str:
     return (copy.path / "dvc.lock").read_text()
-
-
-def finished(copy: WorkingCopy) -> dict[str, int]:
-    """What is in the store and not about to be written."""
-    return {name: written for name, written in stored(copy.path).items() if "." not in name}
 
 
 def start(copy: WorkingCopy, **environment: str) -> subprocess.Popen[str]:
@@ -122,15 +136,15 @@ def test_the_rest_of_a_killed_training_runs_on_the_cluster_to_the_same_lock_file
     copy: WorkingCopy, undisturbed: WorkingCopy, cluster: Cluster
 ) -> None:
     stage = start(copy, MLP_WORKERS="1")
-    cluster.wait_for(lambda: len(finished(copy)) >= 3)
+    cluster.wait_for(lambda: len(stored(copy.path)) >= 3)
     stage.send_signal(signal.SIGKILL)
     stage.communicate()
-    half = finished(copy)
+    half = stored(copy.path)
     assert 3 <= len(half) < 12
     copy.run(FORCED, DASK_SCHEDULER_ADDRESS=cluster.address, MLP_STORE=str(copy.path / "store"))
     assert lock(copy) == lock(undisturbed)
-    assert half.items() < finished(copy).items()
-    assert len(finished(copy)) == 12
+    assert half.items() < stored(copy.path).items()
+    assert len(stored(copy.path)) == 12
 
 
 def test_killed_workers_cost_no_network_and_no_byte(
@@ -138,7 +152,7 @@ def test_killed_workers_cost_no_network_and_no_byte(
 ) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
     for enough in (1, 5):
-        cluster.wait_for(lambda enough=enough: len(finished(copy)) >= enough)  # type: ignore[misc]
+        cluster.wait_for(lambda enough=enough: len(stored(copy.path)) >= enough)  # type: ignore[misc]
         for process in workers_of(cluster.workers.pid):
             process.kill()
     assert stage.wait() == 0, stage.communicate()
@@ -151,13 +165,13 @@ def test_a_scheduler_that_goes_away_is_reported_within_30_seconds_and_what_was_f
     copy: WorkingCopy, cluster: Cluster, sign: signal.Signals
 ) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
-    cluster.wait_for(lambda: len(finished(copy)) >= 1)
+    cluster.wait_for(lambda: len(stored(copy.path)) >= 1)
     cluster.scheduler.send_signal(sign)
     _, errors = stage.communicate(timeout=30)
     assert stage.returncode == 1
     assert "Traceback" not in errors
     assert re.search(r"Dask .*finished is in the store$", errors.strip().splitlines()[-1]), errors
-    assert finished(copy)
+    assert stored(copy.path)
 
 
 def test_a_scheduler_that_cannot_be_reached_is_reported_within_30_seconds(copy: WorkingCopy) -> None:
@@ -174,5 +188,121 @@ def test_a_worker_with_other_code_is_refused(copy: WorkingCopy, cluster: Cluster
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
     _, errors = stage.communicate()
     assert stage.returncode == 1
-    assert not finished(copy)
+    assert not stored(copy.path)
     assert "other code or other libraries; needed: the same commit and the same lock file" in errors
+
+
+SEEDS = list(range(50 if LONG else 8))
+KILLS = 20 if LONG else 3
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """As `undisturbed`, but more networks, each trained in a moment."""
+    return trained(tmp_path_factory.mktemp("many") / "clone", SEEDS, epochs=10)
+
+
+@pytest.mark.timeout(7200)  # the long form, on a busy machine
+@pytest.mark.parametrize("where", ["the pool", "a Dask cluster"])
+def test_kills_at_random_moments_lose_no_network_train_none_again_and_change_no_byte(
+    where: str, many: WorkingCopy, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    copy = without_networks(many, tmp_path / "copy")
+    environment = ENVIRONMENT | {"MLP_WORKERS": "2", "MLP_STORE": str(copy.path / "store")}
+    cluster: Cluster | None = request.getfixturevalue("cluster") if where == "a Dask cluster" else None
+    if cluster:
+        environment["DASK_SCHEDULER_ADDRESS"] = cluster.address
+    moments, seen = random.Random(0), dict[str, int]()
+
+    def repro() -> psutil.Popen:
+        return psutil.Popen(FORCED.split(), cwd=copy.path, env=environment)
+
+    def watch(dvc: psutil.Popen, more: int, seconds: float = 0) -> None:
+        """Until so many more networks are done and so much time has passed. Whatever is finished stays as it is."""
+        count, moment = len(seen) + more, time.monotonic() + seconds
+        while dvc.poll() is None and (len(seen) < count or time.monotonic() < moment):
+            look()
+            time.sleep(0.05)
+
+    def look() -> None:
+        found = stored(copy.path)
+        assert seen.items() <= found.items()
+        seen.update(found)
+
+    dvc = repro()
+    for victim in islice(cycle(["worker", "stage", "DVC"]), KILLS):
+        if dvc.poll() is not None:
+            dvc = repro()
+        watch(dvc, moments.randrange(5), moments.random())
+        while not (victims := processes(victim, dvc, cluster)):
+            assert dvc.poll() is None, "there are too few networks for so many kills"
+            time.sleep(0.05)
+        started = [dvc, *dvc.children(recursive=True)]
+        moments.choice(victims).kill()
+        if victim != "worker":
+            _, alive = psutil.wait_procs(started, timeout=120)
+            assert not alive
+    watch(dvc, len(SEEDS) * 4)
+    if dvc.wait() != 0:
+        dvc = repro()
+        watch(dvc, len(SEEDS) * 4)
+    assert dvc.wait() == 0
+    look()
+    assert len(seen) == len(SEEDS) * 4
+    assert lock(copy) == lock(many)
+    record(f"kill -9 of a worker, a stage or DVC while {len(seen)} networks train on {where}", KILLS, as_asked=KILLS)
+
+
+def processes(victim: str, dvc: psutil.Popen, cluster: Cluster | None) -> list[psutil.Process]:
+    match victim:
+        case "DVC":
+            return [dvc]
+        case "stage":
+            return descendants(dvc.pid, "-m stages.train_prices")
+        case _:
+            return workers_of(cluster.workers.pid if cluster else dvc.pid)
+
+
+@pytest.fixture
+def encrypted(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
+    bare.run(CERTIFICATE, HOME=str(tmp_path))
+    (tmp_path / "dask").mkdir()
+    with closing(Cluster(bare, tmp_path / "dask", "tls", f"HOME={tmp_path}\n{TLS}")) as cluster:
+        yield cluster
+
+
+def test_with_tls_a_cluster_trains_to_the_same_lock_file_and_refuses_another_certificate_in_one_line(
+    copy: WorkingCopy, undisturbed: WorkingCopy, encrypted: Cluster, tmp_path: Path
+) -> None:
+    repro = REPRO.replace(ADDRESS, encrypted.address).replace("dvc repro", FORCED)
+    copy.run(f"{encrypted.setup}\n{repro}", MLP_STORE="off")
+    assert lock(copy) == lock(undisturbed)
+    assert "tcp://" not in encrypted.log.read_text()
+    (tmp_path / "stranger").mkdir()
+    start, train = time.monotonic(), f"DASK_SCHEDULER_ADDRESS={encrypted.address} python -m stages.train_prices"
+    done = copy.run(f"{CERTIFICATE}\n{TLS}\n{train}", check=False, HOME=str(tmp_path / "stranger"), MLP_STORE="off")
+    assert time.monotonic() - start < 30
+    assert done.returncode == 1
+    line = done.stderr.splitlines()[-1]
+    assert line.startswith(f"DASK_SCHEDULER_ADDRESS is '{encrypted.address}': no scheduler answers there (")
+    assert "Traceback" not in done.stderr
+
+
+def test_the_benchmark_times_jobs_on_the_pool_and_on_a_cluster(
+    undisturbed: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not find_spec("distributed"):
+        missing("Dask")
+    from benchmarks import jobs as benchmark  # which imports Dask
+
+    monkeypatch.chdir(undisturbed.path)
+    monkeypatch.setattr(benchmark, "REPEATS", 1)
+    for name in ("MLP_WORKERS", "MLP_STORE", "DASK_SCHEDULER_ADDRESS"):  # which it sets
+        monkeypatch.setenv(name, "")
+    few = prices.jobs("all", Architecture("ShallowNeuralNet", [len(FEATURES), 8, 1]), Settings(1, 64, 0.001), [0, 1])
+    with benchmark.cluster(1) as one, benchmark.cluster(2) as two:
+        places = {"the pool": ["", ""], "a Dask cluster": [one.scheduler_address, two.scheduler_address]}
+        rows = benchmark.measure("house prices", few, places)
+    assert [(what, where) for what, where, *_ in rows] == [("house prices", where) for where in places]
+    for _, _, training, beside, handing_out, efficiency, _ in rows:
+        assert min(training, training + beside, handing_out, efficiency) > 0
