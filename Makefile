@@ -10,7 +10,7 @@ CLUSTER := .venv/cluster-$(shell git hash-object requirements-cluster.lock)
 REMOTES := .venv/remotes-$(shell git hash-object requirements-remotes.lock)
 BENCH := .venv/bench-$(shell git hash-object requirements-bench.lock)
 
-.PHONY: help environment repro report compare check test test-remotes test-cluster coverage verify bench seeds documents deps lock remotes cluster
+.PHONY: help environment repro recover report compare check test test-remotes test-cluster coverage verify bench seeds documents deps lock remotes cluster
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,11 @@ remotes: $(REMOTES) ## adds what SSH and S3 remotes need
 cluster: $(CLUSTER) ## adds what a Dask cluster needs
 
 repro: $(RUN) ## runs what changed
+	dvc repro
+
+recover: $(RUN) ## after a kill or a merge: restores DVC's own files, and runs what is missing
+	git checkout --quiet --ours dvc.lock
+	rm -f .dvc/tmp/rwlock
 	dvc repro
 
 report: $(RUN) ## writes report.html
