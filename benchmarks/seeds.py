@@ -22,10 +22,11 @@ from mlp.evaluation import correct
 from mlp.models import build
 from mlp.prediction import predict
 from pipeline.datasets import description
+from pipeline.files import write_texts
 from pipeline.networks import NETWORKS
 from pipeline.params.complete import Params
 from pipeline.stage import run
-from pipeline.tables import write_csv
+from pipeline.tables import csv_text
 
 SEEDS = [5, 6, 8, 10, 15]
 GAPS = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]  # of mean accuracy
@@ -116,7 +117,8 @@ def main(params: Params) -> None:
             rows.append(
                 (seeds, seeds * cost / 60, sum(found[:EQUAL]) / EQUAL, detectable if powers[-1] >= POWER else "")
             )
-    write_csv(Path("benchmarks/seeds.csv"), ["seeds", "core_minutes", "false_alarms", "detectable"], rows)
+    header = ["seeds", "core_minutes", "false_alarms", "detectable"]
+    write_texts({"benchmarks/seeds.csv": csv_text(header, rows)})
 
 
 def seconds_of_a_seed(params: Params) -> float:

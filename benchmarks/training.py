@@ -36,11 +36,11 @@ from mlp.models import build
 from mlp.prediction import predict
 from mlp.spec import Architecture, Settings
 from pipeline.datasets import description
-from pipeline.files import write_text
+from pipeline.files import write_texts
 from pipeline.networks import NETWORKS
 from pipeline.params.complete import Params
 from pipeline.stage import run
-from pipeline.tables import markdown_table, write_csv
+from pipeline.tables import csv_text, markdown_table
 from pipeline.templates import document
 
 Samples = Dataset[tuple[Tensor, int]]
@@ -101,9 +101,9 @@ def main(params: Params) -> None:
     rows = measure_epochs(params) + measure_waits(params)
     header = ["measured", "network", "way", "run", "networks", "ratio", *Timing._fields, "machine", "versions"]
     cells = [(*row[:-1], *row.timing, machine(), versions()) for row in rows]
-    write_csv(Path("benchmarks/training.csv"), header, cells)
+    write_texts({"benchmarks/training.csv": csv_text(header, cells)})
     text = page(pd.read_csv("benchmarks/training.csv"))
-    write_text(Path("benchmarks/results.md"), text)
+    write_texts({"benchmarks/results.md": text})
     print(text, end="")
 
 

@@ -19,15 +19,13 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mlp.errors import InputError
+from mlp.errors import InputError, reading
 from mlp.exact import exp, log
 from mlp.examples import Examples
-from mlp.house_features import FEATURES
+from mlp.house_features import BOUNDS, FEATURES, PRICE, PRICES
 from mlp.on_numpy import OnNumpy
 
-PRICE = "SalePrice"
 LARGE = 4000  # square feet of living area above which De Cock (2011) recommends excluding a house
-MOST = 1e100  # of a number: the squares of larger ones could overflow
 MOST_ROWS = 2**20  # Excel's own limit
 MOST_BYTES = 50_000_000  # of an unpacked Excel file; the project's own has 1,681,505
 
@@ -100,7 +98,19 @@ def save(houses: Houses, path: Path) -> None:
 
 
 def load(path: Path) -> Houses:
-    return Houses(**load_file(path))
+    """Raises InputError where the file is not such a split."""
+    with reading(path):
+        houses = Houses(**load_file(path))
+        n = len(houses.features)
+        if [each.shape for each in houses] != [(n, len(FEATURES)), (n,), *[(len(FEATURES),)] * 2, (), ()]:
+            raise ValueError(f"tensors of shape {[list(each.shape) for each in houses]}")
+        least, most = torch.tensor([*BOUNDS.values(), PRICES], dtype=torch.float64).T
+        table = torch.cat([houses.features, houses.prices[:, None]], dim=1)
+        if n < 2 or table.dtype != torch.float64 or not ((least <= table) & (table <= most)).all():
+            raise ValueError("numbers that no houses have")
+        if not all(each.isfinite().all() for each in (*houses, houses.inputs(), houses.targets())):
+            raise ValueError("numbers that do not standardise houses")
+        return houses
 
 
 def split(dataset: AmesHousingDataset, validation_size: int, test_size: int, seed: int) -> list[Tensor]:
@@ -147,11 +157,11 @@ def _read(path: Path, sheet: str | None) -> list[list[float]]:
     def number(row: int, name: str) -> float:
         cells, column = rows[row - 1], columns[name]
         value = cells[column] if column < len(cells) else None
-        least = 0 if name == PRICE else -MOST
-        if isinstance(value, int | float) and not isinstance(value, bool) and least < value < MOST:
+        least, most = PRICES if name == PRICE else BOUNDS[name]
+        if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
             return float(value)
         fault = _why_empty(path, sheet, row, column + 1) if value is None else f"is {value!r}"
-        allowed = f"a number above {least:g} and below {MOST:g}"
+        allowed = f"a number from {least} to {most}"
         cell = f"row {row}, column {get_column_letter(column + 1)} ({name})"
         raise InputError(f"{path}, sheet {sheet}, {cell}: {fault}; allowed: {allowed}")
 

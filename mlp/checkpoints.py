@@ -1,54 +1,69 @@
 """Trained networks as safetensors files, whose metadata suffice to rebuild the network."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
-from safetensors import SafetensorError, safe_open
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from safetensors import safe_open
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import nn
 
-from mlp.errors import InputError
+from mlp.errors import InputError, reading
 from mlp.models import NETWORKS, build
 from mlp.spec import Architecture
 
+Count = Annotated[int, Field(ge=1)]
 
-class Normalisation(BaseModel):
+
+class Part(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
+
+class Normalisation(Part):
     """Of pixels scaled to [0, 1], see `images.LabelledImages`."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
-
-    mean: float
-    std: float
+    mean: Annotated[float, Field(ge=0, le=1)]
+    std: Annotated[float, Field(gt=0, le=1)]
 
 
-class Images(BaseModel):
+class Images(Part):
     """What a data set of one's own is: to ask its networks about other pictures, nobody needs the data set."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
-
     classes: list[str]  # their names, in the order of the network's outputs
-    height: int  # in pixels
-    width: int
+    height: Count  # in pixels
+    width: Count
 
 
-class Origin(BaseModel):
+class Training(Part):
+    """The settings of the training, see `spec.Settings`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    epochs: Count
+
+
+class Origin(Part):
     """The metadata of a network's file."""
 
-    model_config = ConfigDict(strict=True, extra="forbid")
-
     architecture: str  # the network's class
-    arguments: list[Any]  # of the class
+    arguments: Annotated[list[Count | list[Count]], Field(min_length=2)]  # of the class
     summary: str  # as print shows the network
     dataset: str
     seed: int
-    settings: dict[str, Any]  # of the training
+    settings: Training
     normalisation: Normalisation | None  # of the pixels, where the inputs are images
     images: Images | None = None  # of a data set of one's own
+
+    @model_validator(mode="after")
+    def _check(self) -> "Origin":
+        of = self.images
+        if of and (of.height * of.width, len(of.classes)) != (self.arguments[0], self.arguments[-1]):
+            raise ValueError("its images do not fit its arguments")
+        return self
 
 
 def to_bytes(
@@ -81,15 +96,24 @@ def to_bytes(
 def load(path: Path, dataset: str) -> nn.Module:
     """Rebuilds a network that was trained on `dataset`, in float32 and eval mode.
 
-    Raises InputError where the file is not such a network's, OSError where it cannot be read.
+    Raises InputError where the file is not such a network's.
     """
     origin = read_origin(path)
     if origin.dataset != dataset:
         raise InputError(f"{path}: a network trained on {origin.dataset}; needed: one trained on {dataset}")
     if origin.architecture not in NETWORKS:
         raise InputError(f"{path}: a network of class {origin.architecture}; those known here: {', '.join(NETWORKS)}")
-    with _refusing_what_does_not_fit(path):
-        return from_bytes(Architecture(origin.architecture, origin.arguments), path.read_bytes())
+    with reading(path):
+        content = path.read_bytes()
+        weights = tensors_from_bytes(content)
+        if not all(each.dtype == torch.float32 and each.isfinite().all() for each in weights.values()):
+            raise ValueError("its weights are not all finite numbers in float32")
+        # before a network is built that fills the memory, or takes hours
+        sizes = [size for each in origin.arguments for size in (each if isinstance(each, list) else [each])]
+        products, numbers = sum(a * b for a, b in pairwise(sizes)), sum(map(torch.numel, weights.values()))
+        if len(sizes) > 1 + len(weights) or products > numbers:
+            raise ValueError("its arguments are those of a larger network")
+        return from_bytes(Architecture(origin.architecture, origin.arguments), content)
 
 
 def from_bytes(architecture: Architecture, content: bytes) -> nn.Module:
@@ -101,15 +125,6 @@ def from_bytes(architecture: Architecture, content: bytes) -> nn.Module:
 
 
 def read_origin(path: Path) -> Origin:
-    """Reads the metadata. Raises InputError where they are missing or wrong, OSError where the file cannot be read."""
-    with _refusing_what_does_not_fit(path), safe_open(path, "pt") as file:
+    """Reads the metadata. Raises InputError where they are missing or wrong."""
+    with reading(path), safe_open(path, "pt") as file:
         return Origin.model_validate_json(file.metadata()["network"])
-
-
-@contextmanager
-def _refusing_what_does_not_fit(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path}: not a network that a training stage wrote ({reason}); train it again") from error

@@ -1,20 +1,26 @@
-"""The columns of the Ames data that describe a house."""
+"""The columns of the Ames data: what describes a house, and its price, each with the least and most that it can be.
 
-FEATURES = [
-    "Lot Area",
-    "Overall Qual",
-    "Overall Cond",
-    "Year Built",
-    "Year Remod/Add",
-    "Total Bsmt SF",
-    "1st Flr SF",
-    "2nd Flr SF",
-    "Gr Liv Area",
-    "Full Bath",
-    "Half Bath",
-    "Bedroom AbvGr",
-    "Kitchen AbvGr",
-    "TotRms AbvGrd",
-    "Garage Area",
-    "Yr Sold",
-]
+Any house fits in; what does not is a slip or damage, and would spoil the statistics of its column.
+"""
+
+AREA, ROOMS, YEAR = (0, 10_000_000), (0, 10_000), (1000, 3000)  # square feet, a count, a year
+BOUNDS = {
+    "Lot Area": (0, 10_000_000_000),
+    "Overall Qual": (0, 100),
+    "Overall Cond": (0, 100),
+    "Year Built": YEAR,
+    "Year Remod/Add": YEAR,
+    "Total Bsmt SF": AREA,
+    "1st Flr SF": AREA,
+    "2nd Flr SF": AREA,
+    "Gr Liv Area": AREA,
+    "Full Bath": ROOMS,
+    "Half Bath": ROOMS,
+    "Bedroom AbvGr": ROOMS,
+    "Kitchen AbvGr": ROOMS,
+    "TotRms AbvGrd": ROOMS,
+    "Garage Area": AREA,
+    "Yr Sold": YEAR,
+}
+FEATURES = list(BOUNDS)
+PRICE, PRICES = "SalePrice", (1, 1_000_000_000_000)  # in any currency

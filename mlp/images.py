@@ -11,8 +11,11 @@ from safetensors.torch import load_file
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from mlp.errors import InputError
+from mlp.errors import reading
 from mlp.examples import Examples
+
+KINDS = [(torch.uint8, 3), (torch.int64, 1), (torch.float64, 0), (torch.float64, 0)]  # of a split's tensors
+LEAST_STD = 1e-9  # less than that of any images on which a pixel differs
 
 
 class LabelledImages(NamedTuple):
@@ -33,8 +36,19 @@ def save(data: LabelledImages, path: Path) -> None:
     path.write_bytes(to_bytes(data._asdict()))
 
 
-def load(path: Path) -> LabelledImages:
-    return LabelledImages(**load_file(path))
+def load(path: Path, pixels: int | None = None, classes: int | None = None) -> LabelledImages:
+    """Raises InputError where the file is not such a split, or its images are not of so many pixels or classes."""
+    with reading(path):
+        data = LabelledImages(**load_file(path))
+        kinds = [(each.dtype, each.ndim) for each in data]
+        size = data.images[0].numel() if len(data.images) else pixels
+        if kinds != KINDS or len(data.images) != len(data.labels) or size != (pixels or size):
+            raise ValueError(f"images {list(data.images.shape)}, labels {list(data.labels.shape)}")
+        if not (0 <= data.mean <= 1 and LEAST_STD < data.std <= 1):
+            raise ValueError(f"mean {data.mean.item()}, standard deviation {data.std.item()}")
+        if len(data.labels) and not 0 <= data.labels.min() <= data.labels.max() < (classes or 256):
+            raise ValueError(f"labels from {data.labels.min()} to {data.labels.max()}")
+        return data
 
 
 def joined(splits: Sequence[LabelledImages]) -> LabelledImages:
@@ -50,16 +64,17 @@ def read_idx(path: Path) -> Tensor:
     The format: two zero bytes, the element type (8 for bytes), the number of dimensions, then each
     dimension as a big-endian 32-bit integer, then the elements. Raises InputError for any other file.
     """
-    content = path.read_bytes()
-    try:
-        zeros, kind, dimensions = content[:2], content[2], content[3]
-        shape = np.frombuffer(content, ">i4", dimensions, offset=4)
-        elements = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
-        if (zeros, kind) != (b"\0\0", 8):
-            raise ValueError
-    except (IndexError, ValueError) as error:
-        raise InputError(f"{path}: not an IDX file of bytes, or not all of one") from error
-    return torch.from_numpy(elements.copy())
+    with reading(path):
+        content = path.read_bytes()
+        try:
+            zeros, kind, dimensions = content[:2], content[2], content[3]
+            shape = np.frombuffer(content, ">u4", dimensions, offset=4)
+            elements = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+            if (zeros, kind) != (b"\0\0", 8):
+                raise ValueError
+        except (IndexError, ValueError) as error:
+            raise ValueError("not an IDX file of bytes, or not all of one") from error
+        return torch.from_numpy(elements.copy())
 
 
 def write_idx(array: Tensor, path: Path) -> None:

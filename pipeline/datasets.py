@@ -1,17 +1,16 @@
 """What is known of an image data set: its title and classes, and after `preprocess` the size of its images."""
 
-import json
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 from pydantic import Field
 
 from mlp.errors import InputError
-from pipeline.params import Group, Text, load
+from pipeline.files import read_json
+from pipeline.params import Count, Group, Text, load
 
 MANUAL = Path("data/manual")  # a folder for each data set: what git has of it, and what somebody puts there
 PUBLIC = ("mnist", "fashion_mnist")  # all others are somebody's own
-PUBLIC = ("mnist", "fashion_mnist")
 
 
 class Source(Group):
@@ -24,16 +23,21 @@ class Source(Group):
     sha256: Annotated[dict[str, str] | None, Field(description="the SHA-256 of each of the four IDX files, by name")]
 
 
-class Description(NamedTuple):
+class Named(Group):
+    """What a data set in data/raw is called, and its classes."""
+
+    title: Text
+    classes: Annotated[list[Text], Field(min_length=2, max_length=256)]
+
+
+class Description(Named):
     """Of the data set that is prepared for training."""
 
-    title: str
-    classes: list[str]
-    height: int  # of an image, in pixels
-    width: int
-    images: int  # for training and validation
-    mean: float  # of all their pixels, scaled to [0, 1]
-    std: float
+    height: Count  # of an image, in pixels
+    width: Count
+    images: Count  # for training and validation
+    mean: Annotated[float, Field(ge=0, le=1)]  # of all their pixels, scaled to [0, 1]
+    std: Annotated[float, Field(ge=0, le=1)]
 
     @property
     def pixels(self) -> int:
@@ -65,4 +69,5 @@ def visible(folder: Path) -> list[Path]:
 
 
 def description() -> Description:
-    return Description(**json.loads(Path("data/processed/description.json").read_text(encoding="utf-8")))
+    """Raises InputError where `preprocess` has not written it, or it is damaged."""
+    return read_json(Description, Path("data/processed/description.json"))

@@ -30,6 +30,8 @@ def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
 
 def exit_on_user_error(command: Callable[[], None]) -> None:
     """Runs a command. What the user can mend ends in one line and exit status 1, and so does Ctrl-C."""
+    if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:  # or bytes would depend on the locale
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background
         signal.signal(signal.SIGINT, _interrupt_once)
     try:

@@ -45,7 +45,7 @@ class Store:
         self.folder = None if name == "off" else Path(name)
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.claims = (self.folder / "claims").open("w")
+            self.claims = (self.folder / "claims").open("wb")
 
     def get(self, name: str) -> bytes | None:
         if not self.folder:

@@ -4,13 +4,6 @@ import csv
 import io
 import statistics
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-
-from pipeline.files import write_text
-
-
-def write_csv(output: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    write_text(output, csv_text(header, rows))
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:

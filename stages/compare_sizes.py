@@ -8,13 +8,13 @@ import numpy as np
 
 from mlp.comparison import Comparison, Correct, compare_all
 from pipeline.datasets import description
-from pipeline.files import write_json
+from pipeline.files import json_text, write_texts
 from pipeline.jobs import on_all_cores, train_all
 from pipeline.networks import deep_network, settings_of
 from pipeline.params import DatasetName, Schema, Seeds
 from pipeline.params.compare_sizes import CompareSizes
 from pipeline.stage import run
-from pipeline.tables import summary, write_csv
+from pipeline.tables import csv_text, summary
 from pipeline.training import Job, Trained, images
 
 
@@ -50,13 +50,17 @@ def main(params: Params) -> None:
             validation.setdefault(size.hidden, []).append(size.validation_accuracy)
     chosen = max(validation, key=lambda hidden: statistics.mean(validation[hidden]), default=None)
 
-    write_csv(Path("plots/sizes.csv"), Size._fields, [size for size, _ in results])
     comparisons = compare_all({hidden: np.stack(hits) for hidden, hits in hits_of.items()})
     pairs = [(*pair, *comparison[:-1], holm, comparison.verdict) for *pair, comparison, holm in comparisons]
     header = ["first", "second", *Comparison._fields[:-1], "holm_p_value", "verdict"]
-    write_csv(Path("plots/size_comparisons.csv"), header, pairs)
     accuracies = [size.test_accuracy for size, _ in results if size.hidden == chosen]
-    write_json(Path("metrics/sizes.json"), {"hidden": chosen, "deep": {"accuracy": summary(accuracies)}})
+    write_texts(
+        {
+            "plots/sizes.csv": csv_text(Size._fields, [size for size, _ in results]),
+            "plots/size_comparisons.csv": csv_text(header, pairs),
+            "metrics/sizes.json": json_text({"hidden": chosen, "deep": {"accuracy": summary(accuracies)}}),
+        }
+    )
 
 
 def _score(job: Job, trained: Trained) -> tuple[Size, Correct]:
@@ -66,11 +70,14 @@ def _score(job: Job, trained: Trained) -> tuple[Size, Correct]:
     from mlp.images import load
     from mlp.prediction import predict
 
-    training, test = (load(Path("data/processed", f"{split}.safetensors")) for split in ("train", "test"))
+    pixels, hidden, classes = job.architecture.arguments
+    training, test = (
+        load(Path("data/processed", f"{split}.safetensors"), pixels, classes) for split in ("train", "test")
+    )
     network = checkpoints.from_bytes(job.architecture, trained.network)
     hits = correct(predict(network, test.examples()), test.labels).numpy()
     size = Size(
-        "-".join(map(str, job.architecture.arguments[1])),
+        "-".join(map(str, hidden)),
         parameter_count(network),
         training_multiply_adds(network, len(training.labels) * job.settings.epochs),
         job.seed,

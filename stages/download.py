@@ -16,7 +16,7 @@ from typing import Any
 
 from mlp.errors import InputError
 from pipeline.datasets import MANUAL, PUBLIC, source
-from pipeline.files import atomic_output, write_json
+from pipeline.files import atomic_output, json_text, write_texts
 from pipeline.params import DatasetName, Schema
 from pipeline.stage import run
 
@@ -49,7 +49,7 @@ def obtain(dataset: str, output: Path) -> None:
             )
         else:
             download(dataset, declared.sha256, folder, manual)
-        write_json(folder / "description.json", {"title": declared.title, "classes": declared.classes})
+        write_texts({f"{folder}/description.json": json_text({"title": declared.title, "classes": declared.classes})})
 
 
 def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -> None:

@@ -21,13 +21,13 @@ from mlp.evaluation import (
     reliability,
     training_multiply_adds,
 )
-from mlp.prediction import predict
+from mlp.prediction import predict_from_file
 from pipeline.datasets import description
-from pipeline.files import write_json
+from pipeline.files import by_seed, json_text, write_texts
 from pipeline.networks import NETWORKS
 from pipeline.params import DatasetName, Schema, Seeds
 from pipeline.stage import run
-from pipeline.tables import summary, write_csv
+from pipeline.tables import csv_text, summary
 
 MISTAKES = 16
 
@@ -51,25 +51,23 @@ class Scores(NamedTuple):
 
 def main(params: Params) -> None:
     torch.set_num_threads(1)
-    test = images.load(Path("data/processed/test.safetensors"))
-    training_images = len(images.load(Path("data/processed/train.safetensors")).labels)
-    classes = description().classes
+    of = description()
+    classes = of.classes
+    test, training = (
+        images.load(Path(f"data/processed/{split}.safetensors"), of.pixels, len(classes)) for split in ("test", "train")
+    )
     logits: dict[str, list[Tensor]] = {name: [] for name in NETWORKS}  # of each seed
     rows = []
     for name in NETWORKS:
-        for seed in params.seeds:
-            path = Path("models", name, f"seed-{seed}.safetensors")
-            network = checkpoints.load(path, params.dataset)
-            multiply_adds = training_multiply_adds(
-                network, training_images * checkpoints.read_origin(path).settings["epochs"]
-            )
-            found = predict(network, test.examples())
+        for seed, path in zip(params.seeds, by_seed(Path("models", name), params.seeds), strict=True):
+            network, found = predict_from_file(path, params.dataset, test.examples(), len(classes))
+            epochs = checkpoints.read_origin(path).settings.epochs
+            multiply_adds = training_multiply_adds(network, len(training.labels) * epochs)
             loss = mean_cross_entropy(found, test.labels)
             calibration_error = expected_calibration_error(reliability(found, test.labels))
             score = accuracy(found, test.labels)
             rows.append(Scores(name, parameter_count(network), multiply_adds, seed, score, loss, calibration_error))
             logits[name].append(found)
-    write_csv(Path("metrics/networks.csv"), Scores._fields, rows)
 
     labels = test.labels.repeat(len(params.seeds))  # of all seeds together
     shares = [
@@ -78,16 +76,13 @@ def main(params: Params) -> None:
         for actual, row in zip(classes, confusion(torch.cat(logits[name]), labels).tolist(), strict=True)
         for predicted, share in zip(classes, row, strict=True)
     ]
-    write_csv(Path("metrics/confusion.csv"), ["network", "actual", "predicted", "share"], shares)
     bins = [(name, *each) for name in NETWORKS for each in reliability(torch.cat(logits[name]), labels)]
-    write_csv(Path("plots/reliability.csv"), ["network", "images", "confidence", "accuracy"], bins)
     mistakes = [
         (name, image, classes[actual], classes[predicted], *of_both)
         for name in NETWORKS
         for image, actual, predicted, *of_both in _mistakes(logits[name][0], test.labels)
     ]
     header = ["network", "image", "actual", "predicted", "probability_of_actual", "probability_of_predicted"]
-    write_csv(Path("plots/mistakes.csv"), header, mistakes)
 
     metrics: dict[str, object] = {
         name: {
@@ -103,7 +98,15 @@ def main(params: Params) -> None:
     metrics["comparison"] = {
         key: round(value, 6) if isinstance(value, float) else value for key, value in comparison.items()
     }
-    write_json(Path("metrics/evaluation.json"), metrics)
+    write_texts(
+        {
+            "metrics/networks.csv": csv_text(Scores._fields, rows),
+            "metrics/confusion.csv": csv_text(["network", "actual", "predicted", "share"], shares),
+            "plots/reliability.csv": csv_text(["network", "images", "confidence", "accuracy"], bins),
+            "plots/mistakes.csv": csv_text(header, mistakes),
+            "metrics/evaluation.json": json_text(metrics),
+        }
+    )
     print(json.dumps(metrics, indent=2))
 
 

@@ -13,15 +13,15 @@ from sklearn.linear_model import Ridge
 from sklearn.metrics import r2_score, root_mean_squared_error, root_mean_squared_log_error
 from torch import Tensor
 
-from mlp import ames, checkpoints
+from mlp import ames
 from mlp.ames import Houses, logarithms
 from mlp.errors import InputError
-from mlp.prediction import predict
-from pipeline.files import write_json
+from mlp.prediction import predict_from_file
+from pipeline.files import by_seed, json_text, write_texts
 from pipeline.params import Schema, Seeds
 from pipeline.params.evaluate_prices import EvaluatePrices
 from pipeline.stage import run
-from pipeline.tables import write_csv
+from pipeline.tables import csv_text
 
 
 class Params(Schema):
@@ -42,19 +42,24 @@ def main(params: Params) -> None:
                 ("median", "", torch.full_like(data.prices, training.median_price())),
                 ("ridge", "", data.dollars(torch.from_numpy(ridge.predict(data.inputs().numpy())))),
             ]
-            for model, seed, predicted in [*baselines, *_networks(Path("models/prices", houses), data)]:
+            for model, seed, predicted in [*baselines, *_networks(houses, params.seeds, data)]:
                 scores.append((houses, model, seed, split, *_scores(data.prices, predicted)))
                 if (houses, split) == ("all", "test") and seed in ("", str(params.seeds[0])):
                     pairs = zip(data.prices.tolist(), predicted.tolist(), strict=True)
                     predictions += [(model, round(price), round(guess)) for price, guess in pairs]
-    write_csv(Path("plots/predictions.csv"), ["model", "price", "predicted_price"], predictions)
-    write_csv(Path("metrics/prices.csv"), ["houses", "model", "seed", "split", "rmse", "rmsle", "r2"], scores)
     rmsle: dict[str, list[float]] = {}
     for houses, model, _, split, _, error, _ in scores:
         if (houses, split) == ("without_large", "test"):
             rmsle.setdefault(model, []).append(error)
     means = {model: {"rmsle": round(statistics.mean(errors), 4)} for model, errors in rmsle.items()}
-    write_json(Path("metrics/prices.json"), {"without_large": means})
+    header = ["houses", "model", "seed", "split", "rmse", "rmsle", "r2"]
+    write_texts(
+        {
+            "plots/predictions.csv": csv_text(["model", "price", "predicted_price"], predictions),
+            "metrics/prices.csv": csv_text(header, scores),
+            "metrics/prices.json": json_text({"without_large": means}),
+        }
+    )
 
 
 def _ridge(training: Houses, validation: Houses, penalties: list[float]) -> Ridge:
@@ -63,17 +68,17 @@ def _ridge(training: Houses, validation: Houses, penalties: list[float]) -> Ridg
     return max(ridges, key=lambda ridge: ridge.score(validation.inputs(), validation.targets()))
 
 
-def _networks(folder: Path, data: Houses) -> Iterator[tuple[str, str, Tensor]]:
+def _networks(houses: str, seeds: list[int], data: Houses) -> Iterator[tuple[str, str, Tensor]]:
     """Kind, seed and predicted prices of each trained network."""
     for kind in ("shallow", "deep"):
-        for path in sorted((folder / kind).iterdir()):
-            network = checkpoints.load(path, f"ames/{folder.name}")
-            prices = data.dollars(predict(network, data.examples()).squeeze(1))
+        for seed, path in zip(seeds, by_seed(Path("models/prices", houses, kind), seeds), strict=True):
+            _, outputs = predict_from_file(path, f"ames/{houses}", data.examples(), 1)
+            prices = data.dollars(outputs.squeeze(1))
             if not ((prices > 0) & prices.isfinite()).all():
                 raise InputError(
                     f"{path}: predicts prices that are not finite; try a smaller train_prices.learning_rate"
                 )
-            yield kind, path.stem.removeprefix("seed-"), prices
+            yield kind, str(seed), prices
 
 
 def _scores(prices: Tensor, predicted: Tensor) -> tuple[float, float, float]:

@@ -1,6 +1,5 @@
 """Writes docs/lecture.md with its picture, and plots/claims.csv: the lecture's claims beside what was measured."""
 
-import json
 import math
 import statistics
 from collections.abc import Iterator, Sequence
@@ -11,16 +10,18 @@ import numpy as np
 import pandas as pd
 
 from mlp.claims import FAILED, HELD, OPEN, prediction_interval, verdict_on_number, verdict_on_order
+from mlp.errors import reading
 from mlp.formulas import softmax
 from pipeline.charts import LOOK, Chart, svg
 from pipeline.datasets import description
-from pipeline.files import write_text
+from pipeline.files import read_json, write_texts
 from pipeline.params import DatasetName, HiddenLayers, Schema, Training
 from pipeline.params.compare_learning_rates import CompareLearningRates
 from pipeline.params.compare_sizes import CompareSizes
 from pipeline.params.train_shallow import TrainShallow
+from pipeline.results import OF_NETWORKS, OF_SIZES, Columns, Evaluation, read_csv, seeds_alike
 from pipeline.stage import run
-from pipeline.tables import markdown_table, mean_and_std, write_csv
+from pipeline.tables import csv_text, markdown_table, mean_and_std
 from pipeline.templates import render
 
 SHALLOW_ALONE, SHALLOW, DEEP = 0.9712, 0.9649, 0.9367  # the lecture's test accuracies
@@ -55,11 +56,17 @@ class Claim(NamedTuple):
 
 
 def main(params: Params) -> None:
-    networks, sizes = pd.read_csv("metrics/networks.csv"), pd.read_csv("plots/sizes.csv", dtype={"hidden": str})
-    shown = json.loads(Path("metrics/evaluation.json").read_text(encoding="utf-8"))["comparison"]["verdict"]
-    folder = Path("plots/learning_rates")
-    curves, rates = pd.read_csv(folder / "first_epoch.csv"), pd.read_csv(folder / "accuracy.csv")
-    shallow, deep = (networks.accuracy[networks.network == name].tolist() for name in ("shallow", "deep"))
+    networks, sizes = read_csv("metrics/networks.csv", OF_NETWORKS), read_csv("plots/sizes.csv", OF_SIZES)
+    pairs = read_csv("plots/size_comparisons.csv", Columns("first second verdict"), may_be_empty=True)
+    shown = read_json(Evaluation, Path("metrics/evaluation.json")).comparison.verdict
+    losses = Columns(integers="seed step", numbers="learning_rate training_loss")
+    curves = read_csv("plots/learning_rates/first_epoch.csv", losses, may_be_empty=True)
+    accuracies = Columns(integers="seed", numbers="learning_rate training_accuracy test_accuracy")
+    rates = read_csv("plots/learning_rates/accuracy.csv", accuracies)
+    with reading(Path("metrics/networks.csv")):
+        shallow, deep = seeds_alike(networks, "network", "accuracy", ["shallow", "deep"])
+    with reading(Path("plots/learning_rates")):
+        seeds_alike(rates, "learning_rate", "test_accuracy", {*rates.learning_rate, *curves.learning_rate})
     overfitting, what_follows = about_overfitting(curves, rates)
     agrees = verdict_on_number(SHALLOW_ALONE, shallow) == HELD
     other_settings = (
@@ -95,7 +102,7 @@ def main(params: Params) -> None:
         ),
         ("both", about_order(shallow, deep, shown)),
         ("rates", overfitting),
-        ("any", about_smallest(sizes, pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str}))),
+        ("any", about_smallest(sizes, pairs)),
         *(("any", claim) for claim in about_constants()),
     ]
     is_mnist = params.dataset == "mnist"
@@ -117,9 +124,13 @@ def main(params: Params) -> None:
         sizes=markdown_table(["hidden layers", "parameters", "validation accuracy", "test accuracy"], size_rows(sizes)),
         size_settings=training(params.compare_sizes),
     )
-    write_csv(Path("plots/claims.csv"), Claim._fields, claims)
-    write_text(Path("docs/lecture.svg"), svg(picture(curves), LOOK))
-    write_text(Path("docs/lecture.md"), page)
+    write_texts(
+        {
+            "plots/claims.csv": csv_text(Claim._fields, claims),
+            "docs/lecture.svg": svg(picture(curves), LOOK),
+            "docs/lecture.md": page,
+        }
+    )
 
 
 def about_number(claim: str, claimed: float, ours: list[float], differs: str = "") -> Claim:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from mlp.errors import InputError
 from mlp.images import LabelledImages, pixel_statistics, read_idx, save, stratified_split
-from pipeline.datasets import Description
-from pipeline.files import atomic_output
+from pipeline.datasets import Description, Named
+from pipeline.files import atomic_output, read_json
 from pipeline.params import DatasetName, Schema
 from pipeline.params.preprocess import Preprocess
 from pipeline.stage import run
@@ -21,8 +21,8 @@ class Params(Schema):
 
 def main(params: Params) -> None:
     raw = Path("data/raw", params.dataset)
-    source = json.loads((raw / "description.json").read_text(encoding="utf-8"))
-    classes = len(source["classes"])
+    source = read_json(Named, raw / "description.json")
+    classes = len(source.classes)
     (images, labels), (test_images, test_labels) = (_read(raw / split, classes) for split in ("train", "t10k"))
     size, most = params.preprocess.validation_size, len(labels) // 2
     if size > most:
@@ -41,13 +41,13 @@ def main(params: Params) -> None:
     }
     of_all = [round(each.item(), 6) for each in pixel_statistics(images)]
     description = Description(
-        **source, height=images.shape[1], width=images.shape[2], images=len(images), mean=of_all[0], std=of_all[1]
+        **dict(source), height=images.shape[1], width=images.shape[2], images=len(images), mean=of_all[0], std=of_all[1]
     )
     with atomic_output(Path("data/processed")) as folder:
         folder.mkdir()
         for name, split in splits.items():
             save(split, folder / f"{name}.safetensors")
-        (folder / "description.json").write_text(json.dumps(description._asdict()) + "\n", encoding="utf-8")
+        (folder / "description.json").write_text(json.dumps(description.model_dump()) + "\n", encoding="utf-8")
 
 
 def _read(split: Path, classes: int) -> tuple[Tensor, Tensor]:

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import io
-import json
 from collections.abc import Hashable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,30 +14,48 @@ from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
 
+from mlp.errors import reading
 from pipeline.charts import LOOK, PAGE_LOOK, chart, svg
 from pipeline.datasets import description
-from pipeline.files import write_text
+from pipeline.files import read_json, write_texts
 from pipeline.networks import NETWORKS
-from pipeline.params import Group
+from pipeline.params import Group, Schema
 from pipeline.params.complete import Params
+from pipeline.results import (
+    OF_NETWORKS,
+    OF_PENALTIES,
+    OF_PRICES,
+    OF_SIZES,
+    Columns,
+    Comparison,
+    Evaluation,
+    Finite,
+    read_csv,
+)
 from pipeline.stage import run
 from pipeline.tables import mean_and_std
 from pipeline.templates import render
 
 MODELS = ["ridge", "shallow", "deep"]  # whose predictions of prices are drawn
-CLASSES: Any = {"dtype": {"actual": str, "predicted": str}, "keep_default_na": False}  # one may be called 01 or NA
 CONFUSIONS = 5  # listed of each network
 
 
+PAIRS = Columns("first second verdict", numbers="difference low high p_value holm_p_value")
+CURVES = Columns("", "epoch", "training_loss", "validation_loss validation_accuracy")
+MISTAKES = Columns("network actual predicted", "image", "probability_of_actual probability_of_predicted")
+
+
 def main(params: Params) -> None:
-    evaluation = _json("metrics/evaluation.json")
-    networks, sizes = pd.read_csv("metrics/networks.csv"), pd.read_csv("plots/sizes.csv", dtype={"hidden": str})
-    pairs = pd.read_csv("plots/size_comparisons.csv", dtype={"first": str, "second": str})
-    shares = pd.read_csv("metrics/confusion.csv", **CLASSES)
-    prices, penalties = pd.read_csv("metrics/prices.csv"), pd.read_csv("metrics/binary.csv")
-    predictions = pd.read_csv("plots/predictions.csv")
-    claims = pd.read_csv("plots/claims.csv", dtype=str, keep_default_na=False)
-    images = load_file("data/processed/test.safetensors")["images"]
+    evaluation = read_json(Evaluation, Path("metrics/evaluation.json"))
+    networks, sizes = read_csv("metrics/networks.csv", OF_NETWORKS), read_csv("plots/sizes.csv", OF_SIZES)
+    pairs = read_csv("plots/size_comparisons.csv", PAIRS, may_be_empty=True)
+    shares = read_csv("metrics/confusion.csv", Columns("network actual predicted", numbers="share"))
+    prices = read_csv("metrics/prices.csv", OF_PRICES)
+    penalties = read_csv("metrics/binary.csv", OF_PENALTIES)
+    predictions = read_csv("plots/predictions.csv", Columns("model", numbers="price predicted_price"))
+    reliability = read_csv("plots/reliability.csv", Columns("network", "images", "confidence accuracy"))
+    claims = read_csv("plots/claims.csv", Columns("claim lecture here verdict reason"))
+    images, mistakes = _mistakes()
     dataset = description().title
 
     cost = pd.concat([networks, sizes.rename(columns={"hidden": "network", "test_accuracy": "accuracy"})])
@@ -51,7 +68,7 @@ def main(params: Params) -> None:
         "losses": chart("learning_curves", losses, y="value", y_label="mean cross-entropy (nats)"),
         "by_size": by_size,
         "by_cost": chart("networks", cost, x="multiply_adds", x_label="multiply-adds of training", y="accuracy"),
-        "reliability": chart("reliability", pd.read_csv("plots/reliability.csv")),
+        "reliability": chart("reliability", reliability),
         **{f"confusion_{name}": chart("confusion", shares[shares.network == name]) for name in NETWORKS},
         **{f"prices_{model}": chart("predicted_prices", predictions[predictions.model == model]) for model in MODELS},
         "penalties": chart("networks", penalties, x="l1_norm", x_label="L1 norm of the weights", y="test_accuracy"),
@@ -59,16 +76,16 @@ def main(params: Params) -> None:
     tested = prices[prices.split == "test"]
     page = render(
         "report.html",
-        answer=answer(evaluation, dataset, len(images)),
+        answer=answer(evaluation.comparison, dataset, images),
         dataset=dataset,
         evaluation=evaluation,
         networks=_over_seeds(networks, "network", accuracy=".4f", loss=".4f", calibration_error=".4f"),
         sizes=_over_seeds(sizes, "hidden", validation_accuracy=".4f", test_accuracy=".4f"),
         size_comparisons=pairs.to_dict("records"),
-        chosen_size=_json("metrics/sizes.json")["hidden"],
+        chosen_size=read_json(Size, Path("metrics/sizes.json")).hidden,
         pictures={name: svg(each, PAGE_LOOK) for name, each in charts.items()},
         confusions={name: _top_confusions(shares[shares.network == name]) for name in NETWORKS},
-        confident_errors=_confident_errors(images),
+        confident_errors={name: mistakes[mistakes.network == name].to_dict("records") for name in NETWORKS},
         seed=params.seeds[0],
         prices={
             houses: _over_seeds(table, "model", rmse=",.0f", rmsle=".4f", r2=".3f")
@@ -78,43 +95,52 @@ def main(params: Params) -> None:
         penalties=_over_seeds(
             penalties, "l1_penalty", l1_norm=".1f", training_loss=".3f", test_loss=".3f", test_accuracy=".4f"
         ),
-        chosen_penalty=_json("metrics/binary.json")["l1_penalty"],
+        chosen_penalty=read_json(Penalty, Path("metrics/binary.json")).l1_penalty,
         claims=claims.to_dict("records"),
         params=list(_flat(params)),
-        files=list(
-            _hashes([*sorted(Path("data/raw", params.dataset).glob("*-ubyte")), Path(params.preprocess_prices.file)])
-        ),
+        files=list(_hashes(Path("data/raw", params.dataset), Path(params.preprocess_prices.file))),
     )
-    for path, picture in (("docs/accuracy_by_size.svg", by_size), ("docs/validation_accuracy.svg", accuracies)):
-        write_text(Path(path), svg(picture, LOOK))
     vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    write_text(Path("plots/page.html"), render("dvc_plots.html", vega=vega))
-    write_text(Path("report.html"), page)
+    write_texts(
+        {
+            "docs/accuracy_by_size.svg": svg(by_size, LOOK),
+            "docs/validation_accuracy.svg": svg(accuracies, LOOK),
+            "plots/page.html": render("dvc_plots.html", vega=vega),
+            "report.html": page,
+        }
+    )
 
 
-def answer(evaluation: dict[str, Any], dataset: str, images: int) -> str:
+class Size(Schema):
+    """Of metrics/sizes.json."""
+
+    hidden: str | None
+
+
+class Penalty(Schema):
+    """Of metrics/binary.json."""
+
+    l1_penalty: Finite
+
+
+def answer(comparison: Comparison, dataset: str, images: int) -> str:
     """What `evaluate` found, in one sentence."""
-    comparison = evaluation["comparison"]
-    points = (round(100 * comparison[key], 2) + 0.0 for key in ("low", "difference", "high"))  # 0.0 makes -0.0 positive
+    shares = (comparison.low, comparison.difference, comparison.high)
+    points = (round(100 * share, 2) + 0.0 for share in shares)  # 0.0 makes -0.0 positive
     low, difference, high = (f"{each:+.2f}" for each in points)
     found = {
         "shallow is better": "the shallow network is better than the deep one",
         "deep is better": "the deep network is better than the shallow one",
-    }.get(comparison["verdict"], "no difference is shown between the shallow and the deep network")
+    }.get(comparison.verdict, "no difference is shown between the shallow and the deep network")
     return (
         f"On the {images:,} test images of {dataset}, {found}: deep minus shallow is {difference} percentage points of "
         f"mean accuracy, with a 95 % interval from {low} to {high}."
     )
 
 
-def _json(path: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    return content
-
-
 def _curves(*measures: str) -> pd.DataFrame:
     """A row for each value of these measures, and the file and field that it comes from, as DVC names them."""
-    curves = [pd.read_csv(f"plots/curves/{name}.csv").assign(filename=f"{name}.csv") for name in NETWORKS]
+    curves = [read_csv(f"plots/curves/{name}.csv", CURVES).assign(filename=f"{name}.csv") for name in NETWORKS]
     return pd.concat(curves).melt(["filename", "epoch"], list(measures), "field").dropna()
 
 
@@ -130,10 +156,18 @@ def _top_confusions(shares: pd.DataFrame) -> list[dict[Hashable, Any]]:
     return wrong.sort_values("share", ascending=False, kind="stable").head(CONFUSIONS).to_dict("records")
 
 
-def _confident_errors(images: NDArray[np.uint8]) -> dict[str, list[dict[Hashable, Any]]]:
-    table = pd.read_csv("plots/mistakes.csv", **CLASSES)
-    table["png"] = [_png(images[index]) for index in table.image]
-    return {name: table[table.network == name].to_dict("records") for name in NETWORKS}
+def _mistakes() -> tuple[int, pd.DataFrame]:
+    """The number of test images, and the most confident errors, each with its picture."""
+    table = read_csv("plots/mistakes.csv", MISTAKES, may_be_empty=True)
+    with reading(Path("data/processed/test.safetensors")):
+        images = load_file("data/processed/test.safetensors")["images"]
+        if images.dtype != np.uint8 or images.ndim != 3:
+            raise ValueError(f"images {list(images.shape)} of {images.dtype}")
+    with reading(Path("plots/mistakes.csv")):
+        if (table.image < 0).any():
+            raise ValueError("an image below 0")
+        table["png"] = [_png(images[index]) for index in table.image]
+    return len(images), table
 
 
 def _png(image: NDArray[np.uint8]) -> str:
@@ -152,9 +186,15 @@ def _flat(params: Group, prefix: str = "") -> Iterator[tuple[str, object]]:
             yield prefix + name, value
 
 
-def _hashes(files: list[Path]) -> Iterator[tuple[str, str]]:
+def _hashes(raw: Path, houses: Path) -> Iterator[tuple[str, str]]:
+    with reading(raw):
+        files = sorted(raw.glob("*-ubyte"))
+        if len(files) != 4:
+            raise ValueError(f"{len(files)} IDX files")
     for file in files:
-        yield file.as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()
+        with reading(file):
+            yield file.as_posix(), hashlib.sha256(file.read_bytes()).hexdigest()
+    yield houses.as_posix(), hashlib.sha256(houses.read_bytes()).hexdigest()
 
 
 if __name__ == "__main__":

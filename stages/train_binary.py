@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from mlp.house_features import FEATURES
 from mlp.spec import Architecture, Settings
-from pipeline.files import atomic_output, write_json
+from pipeline.files import atomic_output, json_text, write_texts
 from pipeline.jobs import on_all_cores, train_all
 from pipeline.params import Schema, Seeds
 from pipeline.params.train_binary import TrainBinary
 from pipeline.stage import run
-from pipeline.tables import summary, write_csv
+from pipeline.tables import csv_text, summary
 from pipeline.training import Job, Trained, binary
 
 
@@ -41,18 +41,21 @@ def main(params: Params) -> None:
     jobs = binary.jobs(kinds, params.seeds)
     trained = train_all("train_binary", jobs, "train_binary.learning_rate")
     results = on_all_cores(_score, list(zip(jobs, trained, strict=True)))
+    validation_losses: dict[float, list[float]] = {}
+    for scores, validation_loss in results:
+        validation_losses.setdefault(scores.l1_penalty, []).append(validation_loss)
+    chosen = min(validation_losses, key=lambda penalty: statistics.mean(validation_losses[penalty]))
+    accuracies = [scores.test_accuracy for scores, _ in results if scores.l1_penalty == chosen]
+    texts = {
+        "metrics/binary.csv": csv_text(Scores._fields, [scores for scores, _ in results]),
+        "metrics/binary.json": json_text({"l1_penalty": chosen, "binary": {"accuracy": summary(accuracies)}}),
+    }
     with atomic_output(Path("models/binary")) as folder:
         folder.mkdir()
         for job, each in zip(jobs, trained, strict=True):
             name = f"l1-{job.settings.l1_penalty}-seed-{job.seed}.safetensors"
             (folder / name).write_bytes(each.network)
-    validation_losses: dict[float, list[float]] = {}
-    for scores, validation_loss in results:
-        validation_losses.setdefault(scores.l1_penalty, []).append(validation_loss)
-    chosen = min(validation_losses, key=lambda penalty: statistics.mean(validation_losses[penalty]))
-    write_csv(Path("metrics/binary.csv"), Scores._fields, [scores for scores, _ in results])
-    accuracies = [scores.test_accuracy for scores, _ in results if scores.l1_penalty == chosen]
-    write_json(Path("metrics/binary.json"), {"l1_penalty": chosen, "binary": {"accuracy": summary(accuracies)}})
+        write_texts(texts)
 
 
 def _score(job: Job, trained: Trained) -> tuple[Scores, float]:

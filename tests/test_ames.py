@@ -17,9 +17,9 @@ from sklearn.preprocessing import StandardScaler
 from torch.utils.data import DataLoader
 
 from conftest import ROOT
-from mlp.ames import PRICE, AmesHousingDataset, load, logarithms, save, split, standardise
+from mlp.ames import AmesHousingDataset, load, logarithms, save, split, standardise
 from mlp.errors import InputError
-from mlp.house_features import FEATURES
+from mlp.house_features import FEATURES, PRICE
 
 FILE = ROOT / "data/ames/AmesHousing.xlsx"
 HOUSES: list[list[Any]] = [[*range(row, row + 16), 100_000 + row] for row in range(5)]

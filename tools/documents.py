@@ -9,9 +9,10 @@ import pandas as pd
 
 from pipeline.charts import LOOK, svg
 from pipeline.datasets import source
-from pipeline.files import write_text
+from pipeline.files import read_json, write_texts
 from pipeline.params import load
 from pipeline.params.complete import Params
+from pipeline.results import OF_NETWORKS, OF_PENALTIES, OF_PRICES, Evaluation, read_csv
 from pipeline.stage import exit_on_user_error
 from pipeline.tables import markdown_table, mean_and_std
 from pipeline.templates import document
@@ -25,29 +26,28 @@ HOUSES = {"without_large": "up to 4000 square feet", "all": "all"}
 def main() -> None:
     values = results()
     for page in PAGES:
-        write_text(Path(page), document(page, **values))
+        write_texts({page: document(page, **values)})
     missing = [commit for commit in (BEFORE, AFTER) if not exists(commit)]
     if missing:
         print(f"{HISTORY}: left as it is, since this clone lacks the commits {', '.join(missing)}")
         return
-    write_text(HISTORY, history(BEFORE, AFTER))
-    write_text(PICTURE, history_picture(BEFORE, AFTER))
+    write_texts({str(HISTORY): history(BEFORE, AFTER), str(PICTURE): history_picture(BEFORE, AFTER)})
 
 
 def results() -> dict[str, Any]:
     """What the templates show, from files that are in git."""
-    networks, seeds = pd.read_csv("metrics/networks.csv"), pd.read_csv("benchmarks/seeds.csv")
+    networks, seeds = read_csv("metrics/networks.csv", OF_NETWORKS), pd.read_csv("benchmarks/seeds.csv")
     verified = pd.read_csv("docs/verified.csv", keep_default_na=False)
     count = networks.seed.nunique()
     return {
         "title": source(load(Params).dataset).title,
-        "comparison": json.loads(Path("metrics/evaluation.json").read_text(encoding="utf-8"))["comparison"],
+        "comparison": read_json(Evaluation, Path("metrics/evaluation.json")).comparison.model_dump(),
         "seeds": count,
         "detectable": seeds.detectable[seeds.seeds == count].dropna().tolist(),  # empty where it was not measured
         "networks": networks_table(networks),
         "power": seeds.to_dict("records"),
-        "prices": prices_table(pd.read_csv("metrics/prices.csv")),
-        "binary": binary_table(pd.read_csv("metrics/binary.csv")),
+        "prices": prices_table(read_csv("metrics/prices.csv", OF_PRICES)),
+        "binary": binary_table(read_csv("metrics/binary.csv", OF_PENALTIES)),
         "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
         "machine": verified.machine[0],
         "verified": markdown_table(

@@ -11,8 +11,8 @@ from mlp import checkpoints, pictures
 from mlp.errors import InputError
 from mlp.evaluation import probabilities
 from mlp.images import LabelledImages
-from mlp.prediction import predict
-from pipeline.datasets import source
+from mlp.prediction import predict_from_file
+from pipeline.datasets import PUBLIC, source
 from pipeline.stage import exit_on_user_error
 from pipeline.tables import csv_text
 
@@ -36,7 +36,7 @@ def main() -> None:
     origin = next(iter(networks.values()))
     classes = origin.images.classes if origin.images else source(origin.dataset).classes
     if not arguments.pictures.is_dir():
-        (found,) = _predict(networks, _read(arguments.pictures, origin)[None]).tolist()
+        (found,) = _predict(networks, _read(arguments.pictures, origin)[None], len(classes)).tolist()
         print(classes[found.index(max(found))])
         for name, probability in zip(classes, found, strict=True):
             print(f"{name:{max(map(len, classes))}}  {probability:.6f}")
@@ -49,10 +49,8 @@ def main() -> None:
             skipped.append(f"skipped {error}")
     if not images:
         raise InputError(f"{arguments.pictures}: no pictures in it; needed: at least one PNG, JPEG or the like")
-    rows = [
-        (_harmless(name), classes[row.index(max(row))], *row)
-        for name, row in zip(images, _predict(networks, torch.stack(list(images.values()))).tolist(), strict=True)
-    ]
+    of_all = _predict(networks, torch.stack(list(images.values())), len(classes)).tolist()
+    rows = [(_harmless(name), classes[row.index(max(row))], *row) for name, row in zip(images, of_all, strict=True)]
     print(csv_text(["file", "class", *classes], rows), end="")
     for line in skipped:
         print(line, file=sys.stderr)
@@ -65,8 +63,9 @@ def _networks(path: Path) -> dict[Path, checkpoints.Origin]:
         raise InputError(f"{path}: no networks in it; needed: a network or a folder of them, as models/deep")
     networks = {file: checkpoints.read_origin(file) for file in files}
     for file, origin in networks.items():
-        if origin.normalisation is None:
-            raise InputError(f"{file}: a network trained on {origin.dataset}; needed: one trained on images")
+        if origin.normalisation is None or (origin.images is None and origin.dataset not in PUBLIC):
+            known = f"of {' or '.join(PUBLIC)}, or that it describes"
+            raise InputError(f"{file}: a network trained on {origin.dataset}; needed: one trained on images {known}")
         first = networks[files[0]]
         if (origin.dataset, origin.images) != (first.dataset, first.images):
             raise InputError(f"{path}: networks trained on different images; needed: all on the same")
@@ -80,14 +79,14 @@ def _read(picture: Path, origin: checkpoints.Origin) -> Tensor:
     return pictures.read(picture, origin.dataset)
 
 
-def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor) -> Tensor:
+def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor, classes: int) -> Tensor:
     """Probabilities of the classes, float64 [pictures, classes], mean over the networks."""
     found = []
     for file, origin in networks.items():
         assert origin.normalisation is not None
         mean, std = (torch.tensor(value, dtype=torch.float64) for _, value in origin.normalisation)
         data = LabelledImages(images, torch.zeros(len(images), dtype=torch.int64), mean, std)
-        found.append(probabilities(predict(checkpoints.load(file, origin.dataset), data.examples())))
+        found.append(probabilities(predict_from_file(file, origin.dataset, data.examples(), classes)[1]))
     return torch.stack(found).sum(dim=0) / len(found)
 
 

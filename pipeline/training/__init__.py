@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mlp.errors import InputError
+from mlp.errors import InputError, reading
 from mlp.spec import Architecture, Epoch, Settings
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ Locate = Callable[[File], Path]  # where a process that trains has a file
 
 
 def file(path: str) -> File:
-    """Raises OSError where it cannot be read."""
-    with Path(path).open("rb") as content:
+    """Raises InputError where it cannot be read."""
+    with reading(Path(path)), Path(path).open("rb") as content:
         return File(path, hashlib.file_digest(content, "sha256").hexdigest())
 
 

@@ -31,8 +31,9 @@ def train(alike: list[Job], locate: Locate) -> list[bytes]:
     from mlp.training import classification_loss
 
     job, arrays = alike[0], engine()
-    training = images.joined([images.load(locate(each)) for each in job.training])
-    validation = images.load(locate(job.validation)) if job.validation else None
+    pixels, _, classes = job.architecture.arguments
+    training = images.joined([images.load(locate(each), pixels, classes) for each in job.training])
+    validation = images.load(locate(job.validation), pixels, classes) if job.validation else None
     steps = math.ceil(len(training.labels) / job.settings.batch_size)
     losses: list[Any] = []  # of each step of the first epoch, computed when training is over
 

@@ -23,7 +23,8 @@ from ruamel.yaml import YAML
 from tqdm import tqdm
 
 from mlp.errors import InputError
-from pipeline.tables import write_csv
+from pipeline.files import write_texts
+from pipeline.tables import csv_text
 from tools.verify import difference, elsewhere, steps
 
 CAPABILITIES = ["DEFAULT", "AVX2", "AVX512"]  # instructions that torch knows for x86-64, each with those before it
@@ -88,6 +89,10 @@ CIRCUMSTANCES = [
         umask=0o077,
         one_by_one=True,
     ),
+    Circumstance(
+        "a locale without UTF-8",
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    ),
 ]
 # MLP_DEVICE=cpu trains networks together, with products of torch and MKL in place of those of NumPy and OpenBLAS
 ENVIRONMENTS = [
@@ -107,7 +112,7 @@ EMULATED = [
 
 
 def main() -> None:
-    changed = subprocess.check_output(["git", "status", "--porcelain"], text=True).splitlines()
+    changed = subprocess.check_output(["git", "status", "--porcelain"], encoding="utf-8").splitlines()
     if changed:
         raise InputError(f"{changed[0][3:]}: not committed; what is rebuilt is the last commit")
     repository, further = Path.cwd(), pythons(os.environ.get("PYTHONS", ""))
@@ -118,7 +123,8 @@ def main() -> None:
     )
     total = len(CIRCUMSTANCES) + len(ENVIRONMENTS) + len(EMULATED) + len(further)
     rows = list(tqdm(todo, total=total, desc="verify", unit="circumstance"))
-    write_csv(Path("docs/verified.csv"), ["machine", *Row._fields], [(steps.machine(), *row) for row in rows])
+    table = csv_text(["machine", *Row._fields], [(steps.machine(), *row) for row in rows])
+    write_texts({"docs/verified.csv": table})
     print(steps.machine())
     width = max(len(row.circumstance) for row in rows)
     for row in rows:
@@ -195,7 +201,8 @@ def rebuild(repository: Path, circumstance: Circumstance) -> Row:
                 env=os.environ | circumstance.environment | {"MLP_STORE": "off"},
                 umask=circumstance.umask,
                 capture_output=True,
-                text=True,
+                encoding="utf-8",
+                errors="replace",
             )
             if done.returncode:
                 return Row(circumstance.name, "failed", " ".join(done.stderr.split())[-500:])

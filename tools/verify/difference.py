@@ -15,7 +15,7 @@ def of_builds(repository: Path, rebuilt: Path) -> str | None:
     dvc.lock and all files in git must be the same bytes. The lock holds the hash of every output, so
     only where it differs are the outputs read, to say in what.
     """
-    changed = subprocess.check_output(["git", "status", "--porcelain"], cwd=rebuilt, text=True)
+    changed = subprocess.check_output(["git", "status", "--porcelain"], cwd=rebuilt, encoding="utf-8")
     if not changed:
         return None
     stages, again = (YAML(typ="safe").load(root / "dvc.lock")["stages"] for root in (repository, rebuilt))
