@@ -40,6 +40,8 @@ def exit_on_user_error(command: Callable[[], None]) -> None:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and an exit is no place for an exception
 
 
 def _interrupt_once(*_: object) -> NoReturn:

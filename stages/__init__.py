@@ -6,7 +6,7 @@ import sys
 from typing import NoReturn
 
 if sys.stderr is None:  # closed, as by `2>&-`; the first file that is opened would take its place
-    sys.stderr = open(os.devnull, "w", encoding="utf-8")
+    sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     os.set_inheritable(sys.stderr.fileno(), True)
 
 # each library reads these once, when a process first imports it or starts

@@ -7,7 +7,8 @@ import hypothesis
 from filelock import FileLock
 
 from conftest import ROOT
-from pipeline.tables import write_csv
+from pipeline.files import write_texts
+from pipeline.tables import csv_text
 
 LONG = os.environ.get("FAULTS") == "long"
 TABLE = ROOT / "docs/faults.csv"
@@ -34,4 +35,4 @@ def record(what: str, tries: int, *, as_asked: int = 0, refused: int = 0, repair
             with TABLE.open(encoding="utf-8", newline="") as file:
                 rows = {row[0]: row for row in list(csv.reader(file))[1:]}
         rows[what] = [what, *map(str, (tries, as_asked, refused, repaired, wrong))]
-        write_csv(TABLE, HEADER, [rows[name] for name in sorted(rows)])
+        write_texts({str(TABLE): csv_text(HEADER, [rows[name] for name in sorted(rows)])})

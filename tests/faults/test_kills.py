@@ -6,142 +6,161 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 
 import psutil
 import pytest
 
-from conftest import ENVIRONMENT, WorkingCopy, clone, with_environment, workers_of
+from conftest import ENVIRONMENT, WorkingCopy, workers_of
+from faults.conftest import at_work, files
 from faults.record import LONG, record
 
 pytestmark = pytest.mark.slow
 
-KILLS, ROUND = (1000, 20) if LONG else (48, 12)  # in all, and between two looks at what came out
+KILLS, ROUND = (1000, 20) if LONG else (50, 25)  # in all, and between two looks at what came out
 VICTIMS = {"DVC alone": 4, "a stage": 4, "a process that trains": 1, "all at once": 4}  # and how often each is drawn
-TARGETS = {"train_prices": 3, "evaluate_prices": 1}  # likewise
-OWN = {".git", ".dvc", ".venv", "store", "__pycache__"}  # what DVC and others keep for themselves
+TARGETS = {"train_prices": 5, "evaluate_prices": 1}  # likewise
+# `dvc repro` on each target that comes in, in a process of its own; without the second that it takes to import DVC
+READY = """
+import os, sys
+import dulwich.porcelain, dulwich.worktree, dvc.analytics, dvc.commands.repro, dvc.compare, dvc.data_cloud, dvc.dirs
+import dvc.repo.reproduce, dvc.rwlock, dvc.stage.cache, dvc.stage.run, dvc_render, flatten_dict, networkx, ruamel.yaml
+from dvc.cli import main
+for target in sys.stdin:
+    if pid := os.fork():
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    else:
+        os.setsid()
+        os.chdir(sys.argv[1])
+        said = os.open(".dvc/tmp/said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        sys.exit(main(["repro", "-q", target.strip()]))
+"""
+
+
+class Runs:
+    """Runs of DVC in a copy, one after the other."""
+
+    def __init__(self, copy: WorkingCopy) -> None:
+        command = [sys.executable, "-c", READY, str(copy.path)]
+        pipe = subprocess.PIPE
+        self.ready = subprocess.Popen(command, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True)
+        self.said = copy.path / ".dvc/tmp/said"
+
+    def start(self, target: str) -> psutil.Process:
+        print(target, file=self.ready.stdin, flush=True)
+        return psutil.Process(self._number())
+
+    def end(self) -> tuple[int, str]:
+        """The exit status, and what was said."""
+        return self._number(), self.said.read_text(encoding="utf-8")
+
+    def _number(self) -> int:
+        assert self.ready.stdout
+        return int(self.ready.stdout.readline())
 
 
 @pytest.fixture
-def houses(tmp_path: Path) -> WorkingCopy:
-    """The pipeline of the house prices, with one seed and two epochs, run and committed."""
-    copy = clone(tmp_path / "copy")
-    with_environment(copy)
-    copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"epochs": 2})
-    (copy.path / "dvc.lock").unlink()
-    copy.run("dvc repro evaluate_prices")
-    copy.commit("House prices")
-    return copy
+def runs(houses: WorkingCopy) -> Iterator[Runs]:
+    made = Runs(houses)
+    yield made
+    made.ready.kill()
+    made.ready.communicate()
 
 
-def files(copy: WorkingCopy) -> dict[str, bytes]:
-    """All that a user sees."""
-    return {
-        str(path.relative_to(copy.path)): path.read_bytes()
-        for top in copy.path.iterdir()
-        if top.name not in OWN
-        for path in (top.rglob("*") if top.is_dir() else [top])
-        if path.is_file() and not OWN & set(path.parts)
-    }
-
-
-def at_work(copy: WorkingCopy) -> list[psutil.Process]:
-    """The processes that run in a copy."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if Path(process.cwd()).is_relative_to(copy.path):
-                found.append(process)
-    return found
-
-
-def part_of(dvc: subprocess.Popen[str], victim: str) -> psutil.Process | None:
-    """A process of the run, as soon as there is one of that name."""
-    while dvc.poll() is None:
-        if victim in {"DVC alone", "all at once"}:
-            return psutil.Process(dvc.pid)
-        if victim == "a process that trains":
+def part_of(dvc: psutil.Process, victim: str) -> psutil.Process | None:
+    """A process of the run, as soon as there is one of that name; none where DVC ends before."""
+    with suppress(psutil.NoSuchProcess):
+        while victim not in {"DVC alone", "all at once"}:
+            for child in dvc.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if victim == "a stage" and "-m" in child.cmdline():
+                        return child
             for worker in workers_of(dvc.pid):
-                return worker
-        for child in psutil.Process(dvc.pid).children(recursive=True):
-            with suppress(psutil.NoSuchProcess):
-                if victim == "a stage" and "-m" in child.cmdline():
-                    return child
-        time.sleep(0.02)
+                if victim == "a process that trains":
+                    return worker
+            time.sleep(0.01)
+        return dvc
     return None
 
 
-def disturbed(copy: WorkingCopy, victim: str, target: str, after: float) -> tuple[bool, int, str]:
-    """Whether the victim lived that many seconds, then DVC's exit status and what it said."""
-    dvc = subprocess.Popen(
-        ["dvc", "repro", "-q", target],
-        cwd=copy.path,
-        env=ENVIRONMENT,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+def killed(dvc: psutil.Process, victim: str, after: float) -> bool:
+    """Whether there was such a victim, and it lived long enough to be killed after that many seconds."""
     part = part_of(dvc, victim)
-    killed = False
-    if part:
-        with suppress(subprocess.TimeoutExpired):
-            dvc.wait(after)
-        killed = dvc.returncode is None and part.is_running()
-        if killed and victim == "all at once":
-            os.killpg(dvc.pid, signal.SIGKILL)
-        elif killed:
-            part.kill()
-    assert dvc.stderr
-    said = dvc.stderr.read() if not killed or victim not in {"DVC alone", "all at once"} else ""
-    return killed, dvc.wait(), said
+    try:
+        if part:
+            psutil.wait_procs([part], timeout=after)
+            if victim == "all at once":
+                os.killpg(part.pid, signal.SIGKILL)
+            else:
+                part.kill()
+            return True
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        pass
+    return False
 
 
-def test_killed_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingCopy) -> None:
-    """A run that DVC itself refuses, since it was killed while it wrote its own files, becomes `make recover`."""
+def test_killed_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingCopy, runs: Runs) -> None:
+    """Where DVC was killed while it wrote its own files, the next run is `make recover`."""
     before, chance = files(houses), random.Random(0)
     kills, repaired = Counter[str](), Counter[str]()
-    last, epochs = "", 2
+    last = ""  # victim that took DVC along
+
+    def next_params(epochs: int) -> None:
+        houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": epochs})
 
     def repair() -> None:
         houses.run("make recover", MAKEFLAGS="")
         repaired[last] += 1
 
-    houses.run("dvc exp run -q -S train_prices.epochs=1 train_prices && rm -r .dvc/cache/runs")
+    next_params(1)
+    runs.start("evaluate_prices")
+    assert runs.end()[0] == 0
+    shutil.rmtree(houses.path / ".dvc/cache/runs")
+    next_params(2)
     begin = time.monotonic()
-    houses.run("git checkout params.yaml && dvc repro train_prices")
-    seconds = time.monotonic() - begin
+    runs.start("train_prices")
+    assert runs.end()[0] == 0
+    seconds = time.monotonic() - begin  # of a run whose networks come from the store
+    tries = 0
     while kills.total() < KILLS:
+        tries += 1
+        next_params(1 + tries % 2)  # what a survivor of the last run would write is not what is asked for
         (victim,) = chance.choices(list(VICTIMS), list(VICTIMS.values()))
         (target,) = chance.choices(list(TARGETS), list(TARGETS.values()))
-        epochs = 3 - epochs
-        houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": epochs})
         if chance.random() < 0.8:
-            shutil.rmtree(houses.path / ".dvc/cache/runs", ignore_errors=True)  # or everything comes from there
+            shutil.rmtree(houses.path / ".dvc/cache/runs", ignore_errors=True)  # or no stage runs
         if victim == "a process that trains":
             shutil.rmtree(houses.path / "store", ignore_errors=True)
-        killed, status, said = disturbed(houses, victim, target, chance.uniform(0, seconds * 0.7))
-        print(f"{killed} {victim} {target} {status} {time.monotonic() - begin:.1f} {said}")
-        if killed:
-            kills[victim] += 1
-            if victim in {"DVC alone", "all at once"}:
-                last = victim
-            assert status == 0 or victim != "a process that trains", said
-        elif status:
+        done = killed(runs.start(target), victim, chance.uniform(0, seconds / 3 if victim == "a stage" else seconds))
+        status, said = runs.end()
+        print(f"{done} {victim} {target} {status} {time.monotonic() - begin:.1f} {said}")
+        if not done and status:
             assert re.search(r"dvc\.lock|rwlock", said), said
             repair()
-        if killed and kills.total() % ROUND == 0:
+        if not done:
+            continue
+        kills[victim] += 1
+        if victim == "a process that trains":
+            assert status == 0, said
+        elif victim != "a stage":
+            last = victim
+        if kills.total() % ROUND == 0:
             houses.run("git checkout params.yaml")
-            done = houses.run("dvc repro evaluate_prices", check=False)
-            if done.returncode or houses.status():
-                print(done, houses.status())
+            again = houses.run("dvc repro evaluate_prices", check=False)
+            if again.returncode or houses.status():
+                print(again, houses.status())
                 repair()
             assert files(houses) == before
             assert houses.status() == ""
             psutil.wait_procs(at_work(houses), timeout=5)
             assert not at_work(houses)
     print(kills, repaired)
-    for victim, tries in kills.items():
-        record(f"killed: {victim}", tries, as_asked=tries - repaired[victim], repaired=repaired[victim])
+    for victim, count in kills.items():
+        record(f"killed: {victim}", count, as_asked=count - repaired[victim], repaired=repaired[victim])
