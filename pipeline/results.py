@@ -1,5 +1,6 @@
 """The tables and numbers that stages wrote, as pages read them: checked, so that a damaged file is named."""
 
+import io
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, NamedTuple
@@ -53,8 +54,11 @@ def read_csv(path: str, columns: Columns, may_be_empty: bool = False) -> pd.Data
     texts, integers, numbers, maybe = (names.split() for names in columns)
     kinds = dict.fromkeys(texts, str) | dict.fromkeys(integers, int) | dict.fromkeys(numbers + maybe, float)
     with reading(Path(path)):
+        content = Path(path).read_bytes()
+        if not content.endswith(b"\n"):
+            raise ValueError("its end is cut off")
         table = pd.read_csv(
-            path,
+            io.BytesIO(content),
             encoding="utf-8",
             index_col=False,
             usecols=list(kinds),

@@ -65,6 +65,8 @@ def main(params: Params) -> None:
     rates = read_csv("plots/learning_rates/accuracy.csv", accuracies)
     with reading(Path("metrics/networks.csv")):
         shallow, deep = seeds_alike(networks, "network", "accuracy", ["shallow", "deep"])
+    with reading(Path("plots/sizes.csv")):
+        seeds_alike(sizes, "hidden", "test_accuracy", sizes.hidden.unique())
     with reading(Path("plots/learning_rates")):
         seeds_alike(rates, "learning_rate", "test_accuracy", {*rates.learning_rate, *curves.learning_rate})
     overfitting, what_follows = about_overfitting(curves, rates)

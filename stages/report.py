@@ -56,6 +56,8 @@ def main(params: Params) -> None:
     reliability = read_csv("plots/reliability.csv", Columns("network", "images", "confidence accuracy"))
     claims = read_csv("plots/claims.csv", Columns("claim lecture here verdict reason"))
     images, mistakes = _mistakes()
+    size, penalty = read_json(Size, Path("metrics/sizes.json")), read_json(Penalty, Path("metrics/binary.json"))
+    files = list(_hashes(Path("data/raw", params.dataset), Path(params.preprocess_prices.file)))
     dataset = description().title
 
     cost = pd.concat([networks, sizes.rename(columns={"hidden": "network", "test_accuracy": "accuracy"})])
@@ -82,7 +84,7 @@ def main(params: Params) -> None:
         networks=_over_seeds(networks, "network", accuracy=".4f", loss=".4f", calibration_error=".4f"),
         sizes=_over_seeds(sizes, "hidden", validation_accuracy=".4f", test_accuracy=".4f"),
         size_comparisons=pairs.to_dict("records"),
-        chosen_size=read_json(Size, Path("metrics/sizes.json")).hidden,
+        chosen_size=size.hidden,
         pictures={name: svg(each, PAGE_LOOK) for name, each in charts.items()},
         confusions={name: _top_confusions(shares[shares.network == name]) for name in NETWORKS},
         confident_errors={name: mistakes[mistakes.network == name].to_dict("records") for name in NETWORKS},
@@ -95,10 +97,10 @@ def main(params: Params) -> None:
         penalties=_over_seeds(
             penalties, "l1_penalty", l1_norm=".1f", training_loss=".3f", test_loss=".3f", test_accuracy=".4f"
         ),
-        chosen_penalty=read_json(Penalty, Path("metrics/binary.json")).l1_penalty,
+        chosen_penalty=penalty.l1_penalty,
         claims=claims.to_dict("records"),
         params=list(_flat(params)),
-        files=list(_hashes(Path("data/raw", params.dataset), Path(params.preprocess_prices.file))),
+        files=files,
     )
     vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     write_texts(

@@ -1,0 +1,470 @@
+"""Whatever is wrong with a file that a stage wrote: whoever reads it names it in one line, and nothing is lost.
+
+`FAULTS=long pytest tests/test_damaged.py` tries many more damages at random.
+"""
+
+import importlib
+import json
+import os
+import random
+import re
+import resource
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from conftest import ROOT, WorkingCopy
+from mlp import checkpoints
+from mlp.checkpoints import Normalisation
+from mlp.models import build
+from mlp.spec import Architecture
+from pipeline import jobs
+from pipeline.files import write_texts
+from pipeline.params import load
+from pipeline.stage import exit_on_user_error
+from tools import predict
+
+LONG = os.environ.get("FAULTS") == "long"
+STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+WRITTEN = ("data/raw", "data/processed", "data/prices", "models", "metrics", "plots", "docs")
+UNREAD = {  # files in folders that stages depend on, of which they read others
+    "train_prices": r"validation|test",
+    "train_binary": r"without_large",
+    "report": r"data/raw/.*json",
+}
+MOST_SECONDS, MOST_BYTES = 10, 10**9
+Damage = Callable[[Path], object]
+
+
+def describe(folder: Path) -> None:
+    """A data set of three classes, by hand, and small parameters."""
+    for split, count in (("train", 20), ("test", 8)):
+        for label in range(3):
+            (folder / "data/manual/shapes" / split / f"class {label}").mkdir(parents=True)
+            for number in range(count):
+                pixels = np.random.default_rng([label, number, count]).integers(0, 120, (10, 12), dtype=np.uint8)
+                pixels[3 * label : 3 * label + 3] += 130
+                Image.fromarray(pixels).save(folder / f"data/manual/shapes/{split}/class {label}/{number}.png")
+    params = yaml.safe_load((ROOT / "params.yaml").read_text())
+    groups: dict[str, dict[str, object]] = {
+        "preprocess": {"validation_size": 10},
+        "compare_sizes": {"architectures": [[5], [4, 4]]},
+        "compare_learning_rates": {"seeds": [0, 1], "batch_size": 2, "hidden": [5]},
+        "train_prices": {"deep_hidden": [5]},
+        "train_binary": {"l1_penalties": [0, 0.01]},
+    }
+    for name, group in params.items():
+        if isinstance(group, dict):
+            group.update(groups.get(name, {}))
+            if "epochs" in group:
+                group["epochs"] = 1
+    params |= {"dataset": "shapes", "seeds": [0, 1], "hidden": [6, 5]}
+    (folder / "params.yaml").write_text(yaml.safe_dump(params))
+
+
+class World:
+    """A folder in which all stages but the report have run. They run in this process, and so do their jobs."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.files = self.content()
+
+    def content(self) -> dict[Path, bytes]:
+        return {file: file.read_bytes() for name in WRITTEN for file in Path(name).rglob("*") if file.is_file()}
+
+    def restore(self) -> None:
+        for file, content in self.files.items():
+            if file.is_dir():
+                shutil.rmtree(file)
+            if not file.exists() or file.read_bytes() != content:
+                replace(file, content)
+        for file in self.content().keys() - self.files.keys():
+            file.unlink()
+
+    def inputs(self, stage: str) -> list[Path]:
+        """The files that a stage reads and another has written."""
+        found = []
+        for name in STAGES[stage]["deps"]:
+            path = Path(name.replace("${dataset}", "shapes"))
+            if name.startswith(WRITTEN[:-1]):
+                found += sorted(path.rglob("*")) if path.is_dir() else [path]
+        return [file for file in found if file.is_file() and not re.search(UNREAD.get(stage, "$^"), str(file))]
+
+
+def run(stage: str) -> str | None:
+    """What the stage says of its end, or None where all went well. Any other exception is a traceback."""
+    module = importlib.import_module(f"stages.{stage}")
+    return ended(lambda: module.main(load(module.Params)))
+
+
+def ended(command: Callable[[], None]) -> str | None:
+    start = time.process_time()
+    try:
+        exit_on_user_error(command)
+    except SystemExit as end:
+        line = end.code
+    else:
+        return None
+    finally:
+        assert time.process_time() - start < MOST_SECONDS
+    assert isinstance(line, str)  # exit status 1
+    assert "\n" not in line
+    assert len(line) < 1000
+    return line
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("damaged")
+    shutil.copytree(ROOT / ".dvc/plots", folder / ".dvc/plots")
+    shutil.copytree(ROOT / "data/ames", folder / "data/ames")
+    describe(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(jobs, "_in_process", lambda function, *arguments: function(*arguments))
+        patch.setenv("MLP_WORKERS", "1")
+        jobs._pool.cache_clear()
+        for stage in STAGES:
+            if stage not in ("check_params", "report"):
+                assert run(stage) is None
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        yield World(folder)
+        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024 < MOST_BYTES
+
+
+@pytest.fixture
+def world(made: World) -> Iterator[World]:
+    yield made
+    made.restore()
+
+
+def replace(path: Path, content: bytes) -> None:
+    """With a file of its own: what is left of a stage may still have the other in its memory."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+def folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def empty(path: Path) -> None:
+    replace(path, b"")
+
+
+def half(path: Path) -> None:
+    replace(path, path.read_bytes()[: path.stat().st_size // 2])
+
+
+def noise(path: Path) -> None:
+    replace(path, random.Random(0).randbytes(path.stat().st_size))
+
+
+@pytest.mark.parametrize("damage", [missing, folder, empty, half, noise])
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("check_params", "download")])
+def test_a_damaged_file_is_named_in_one_line_and_outputs_stay(stage: str, damage: Damage, world: World) -> None:
+    for file in world.inputs(stage):
+        if damage in (empty, half, noise) and stage == "report" and file.parts[1] == "raw":
+            continue  # the report has only the hash of it
+        if damage is half and file.suffix == ".csv" and cut_between_rows(file):
+            continue
+        damage(file)
+        before = world.content()
+        line = run(stage)
+        assert line is not None, file
+        assert file.name in line or str(file.parent) in line
+        assert line.endswith("run `dvc repro`"), line
+        assert world.content() == before
+        world.restore()
+
+
+def cut_between_rows(file: Path) -> bool:
+    """What is left is a table, too."""
+    content = file.read_bytes()
+    return content[: len(content) // 2].endswith(b"\n")
+
+
+@pytest.mark.parametrize("stage", ["train_deep", "train_binary", "compare_sizes"])
+@pytest.mark.slow
+def test_a_process_that_trains_names_a_damaged_file_too(stage: str, subset: WorkingCopy) -> None:
+    half(subset.path / "data/processed/train.safetensors")
+    half(subset.path / "data/prices/all/train.safetensors")
+    done = subset.run(f"python -m stages.{stage}", check=False)
+    assert done.returncode == 1
+    (message,) = [line for line in done.stderr.splitlines() if line and "%" not in line]
+    assert "train.safetensors: not as a stage wrote it (" in message
+    assert message.endswith("; delete it and run `dvc repro`")
+
+
+# networks
+
+
+NETWORK = Path("models/deep/seed-0.safetensors")
+
+
+def rewrite(path: Path, change: Callable[[dict[str, torch.Tensor]], object], **origin: object) -> None:
+    with safe_open(path, "pt") as file:
+        metadata = json.loads(file.metadata()["network"]) | origin
+    weights = load_file(path)
+    change(weights)
+    save_file(weights, path, {"network": json.dumps(metadata)})
+
+
+def overwrite(value: float) -> Callable[[dict[str, torch.Tensor]], object]:
+    return lambda weights: weights["layer1.fc.weight"][0].fill_(value)
+
+
+def same(weights: dict[str, torch.Tensor]) -> None:
+    pass
+
+
+def other_type(weights: dict[str, torch.Tensor]) -> None:
+    weights |= {name: weight.double() for name, weight in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "origin", "reason"),
+    [
+        (overwrite(float("nan")), {}, "not all finite"),
+        (overwrite(float("inf")), {}, "not all finite"),
+        (overwrite(3e38), {"normalisation": {"mean": 0.1, "std": 1e-300}}, "outputs are not finite"),
+        (other_type, {}, "float32"),
+        (same, {"normalisation": {"mean": float("nan"), "std": 0.3}}, "normalisation.mean"),
+        (same, {"normalisation": {"mean": 0.1, "std": float("inf")}}, "normalisation.std"),
+        (same, {"normalisation": {"mean": 0.1, "std": 0}}, "normalisation.std"),
+        (same, {"settings": {}}, "settings.epochs"),
+        (same, {"settings": {"epochs": 0}}, "settings.epochs"),
+        (same, {"dataset": "letters"}, "letters"),
+        (same, {"dataset": "a\0b"}, "a\0b"),
+        (same, {"architecture": "Transformer"}, "class Transformer"),
+        (same, {"architecture": "os.system"}, "class os.system"),
+        (same, {"arguments": [120, [1] * 1_000_000, 3]}, "larger network"),
+        (same, {"arguments": [120, 1_000_000_000, 3], "architecture": "ShallowNeuralNet"}, "larger network"),
+        (same, {"arguments": [120, [10**30], 3]}, ""),
+        (same, {"arguments": [120, [-1, 5], 3]}, "arguments"),
+        (same, {"arguments": [], "images": None}, "arguments"),
+        (same, {"images": {"classes": ["a"] * 3, "height": 10**9, "width": 10**9}}, "do not fit"),
+        (same, {"images": {"classes": ["a"], "height": 10, "width": 12}}, "do not fit"),
+    ],
+)
+def test_a_network_that_is_not_one_is_refused_by_whoever_asks_it(
+    change: Callable[[dict[str, torch.Tensor]], object], origin: dict[str, Any], reason: str, world: World
+) -> None:
+    before = {file: content for file, content in world.content().items() if file != NETWORK}
+    rewrite(NETWORK, change, **origin)
+    for line in (run("evaluate"), asked("shapes.png", NETWORK)):
+        if not ("dataset" in origin and line is None):  # it says itself what its images are
+            assert line is not None
+            assert line.startswith(f"{NETWORK}: ")
+            assert reason in line
+    assert {file: content for file, content in world.content().items() if file != NETWORK} == before
+
+
+def asked(picture: str, model: Path) -> str | None:
+    """What `predict` says of its end."""
+    Image.new("L", (12, 10), 99).save(picture)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["predict", picture, "--model", str(model)])
+        return ended(predict.main)
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("arguments", [[100, [6, 5], 3], [120, [6, 5], 4]])
+def test_a_network_of_other_images_is_refused_in_one_line(arguments: list[Any]) -> None:
+    architecture = Architecture("DeepNeuralNet", arguments)
+    normalisation = Normalisation(mean=0.1, std=0.3)
+    content = checkpoints.to_bytes(build(architecture), architecture, "shapes", 0, {"epochs": 1}, normalisation)
+    NETWORK.write_bytes(content)
+    line = run("evaluate")
+    assert line is not None
+    assert line.startswith(f"{NETWORK}: a network of ")
+
+
+def test_a_public_data_set_that_no_one_knows_is_not_looked_for_in_params(world: World) -> None:
+    architecture = Architecture("DeepNeuralNet", [784, [4], 10])
+    normalisation = Normalisation(mean=0.1, std=0.3)
+    content = checkpoints.to_bytes(build(architecture), architecture, "letters", 0, {"epochs": 1}, normalisation)
+    (world.path / "letters").write_bytes(content)
+    line = asked("some.png", Path("letters"))
+    assert line is not None
+    assert line.startswith("letters: a network trained on letters; needed: one trained on images of mnist or fashion")
+
+
+@pytest.mark.parametrize("change", ["missing", "another"])
+@pytest.mark.parametrize(
+    ("stage", "folder"),
+    [("evaluate", "models/shallow"), ("evaluate", "models/deep"), ("evaluate_prices", "models/prices/all/deep")],
+)
+def test_there_is_one_network_for_each_seed_and_no_other(stage: str, folder: str, change: str, world: World) -> None:
+    one, other = Path(folder, "seed-1.safetensors"), Path(folder, "seed-7.safetensors")
+    if change == "missing":
+        one.unlink()
+        reason = "seed-1.safetensors is missing"
+    else:
+        shutil.copy(one, other)
+        reason = "seed-7.safetensors is none of params.yaml's seeds"
+    before = world.content()
+    assert run(stage) == f"{folder}: not as a stage wrote it ({reason}); delete it and run `dvc repro`"
+    assert world.content() == before
+
+
+def test_texts_are_all_replaced_or_none(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        write_texts({f"{tmp_path}/one": "new", f"{tmp_path}/two": "\ud800"})
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"one": "old"}
+    write_texts({f"{tmp_path}/one": "new", f"{tmp_path}/two": "ö"})
+    assert (tmp_path / "one").read_text() == "new"
+    assert (tmp_path / "two").read_bytes() == "ö".encode()
+
+
+def test_networks_and_tables_of_a_training_are_replaced_together(world: World) -> None:
+    """Whatever comes last cannot be written: a folder is where the table's folder should be."""
+    before = world.content()
+    shutil.move("plots/curves", "plots/elsewhere")
+    Path("plots/curves").write_text("in the way", encoding="utf-8")
+    line = run("train_deep")
+    Path("plots/curves").unlink()
+    shutil.move("plots/elsewhere", "plots/curves")
+    assert line is not None
+    assert world.content() == before
+
+
+# at random
+
+TOKENS = [
+    "",
+    "nan",
+    "inf",
+    "-1",
+    "0",
+    "1e999",
+    "1e99",
+    "9" * 400,
+    "x",
+    "null",
+    "[]",
+    "{}",
+    "true",
+    '"',
+    "\0",
+    ",",
+    "\n",
+]
+PLACES = st.floats(0, 1, exclude_max=True)
+
+
+Change = Callable[[bytes], bytes]
+
+
+def put(place: float, value: bytes) -> Change:
+    def change(content: bytes) -> bytes:
+        at = int(place * len(content))
+        return content[:at] + value + content[at + len(value) :]
+
+    return change
+
+
+def repeat(place: float, length: int, times: int) -> Change:
+    """A piece not at all, or twice."""
+
+    def change(content: bytes) -> bytes:
+        at = int(place * len(content))
+        return content[:at] + content[at : at + length] * times + content[at + length :]
+
+    return change
+
+
+def shorten(place: float) -> Change:
+    return lambda content: content[: int(place * len(content))]
+
+
+def word(place: float, value: str) -> Change:
+    """A number or word of the first kilobytes, where a binary file has its header, replaced by another."""
+
+    def change(content: bytes) -> bytes:
+        words = list(re.finditer(rb"[\w.+-]+", content[:4000]))
+        if not words:
+            return value.encode()
+        start, end = words[int(place * len(words))].span()
+        return content[:start] + value.encode() + content[end:]
+
+    return change
+
+
+MUTATIONS = st.lists(
+    st.one_of(
+        st.builds(put, PLACES, st.binary(min_size=1, max_size=8)),
+        st.builds(repeat, PLACES, st.integers(1, 100), st.sampled_from([0, 2])),
+        st.builds(shorten, PLACES),
+        st.builds(word, PLACES, st.sampled_from(TOKENS)),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+def mutated(content: bytes, mutations: list[Change]) -> bytes:
+    for change in mutations:
+        content = change(content)
+    return content
+
+
+def at_random(short: int, long: int) -> settings:
+    unsuitable = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    return settings(max_examples=long if LONG else short, suppress_health_check=unsuitable)
+
+
+@at_random(100, 1500)
+@given(mutations=MUTATIONS, header_fixed=st.booleans())
+def test_any_change_of_a_network_is_borne_or_named(mutations: list[Change], header_fixed: bool, made: World) -> None:
+    content = made.files[NETWORK]
+    length = int.from_bytes(content[:8], "little")
+    if header_fixed:  # else most changes would end at the length
+        header = mutated(content[8 : 8 + length], mutations)
+        changed = len(header).to_bytes(8, "little") + header + content[8 + length :]
+    else:
+        changed = mutated(content, mutations)
+    replace(NETWORK, changed)
+    try:
+        for line in (asked("shapes.png", NETWORK), run("evaluate")):
+            assert line is None or line.startswith(f"{NETWORK}: "), line
+    finally:
+        made.restore()
+
+
+def any_input(made: World) -> list[tuple[str, Path]]:
+    """Of all stages; the report takes seconds where it does not fail."""
+    stages = [stage for stage in STAGES if stage not in ("check_params", "download") and (LONG or stage != "report")]
+    return [(stage, file) for stage in stages for file in made.inputs(stage) if "models" not in file.parts]
+
+
+@at_random(100, 800)
+@given(mutations=MUTATIONS, place=PLACES)
+def test_any_change_of_what_a_stage_reads_is_borne_or_named(mutations: list[Change], place: float, made: World) -> None:
+    inputs = any_input(made)
+    stage, file = inputs[int(place * len(inputs))]
+    replace(file, mutated(made.files[file], mutations))
+    try:
+        line = run(stage)
+        if line is not None:
+            assert file.name.split("-")[0] in line or file.parent.name in line or "learning rate" in line, (file, line)
+    finally:
+        made.restore()
