@@ -17,7 +17,7 @@ from pipeline.stage import exit_on_user_error
 from pipeline.tables import markdown_table, mean_and_std
 from pipeline.templates import document
 
-PAGES = ["README.md", "docs/comparison.md", "docs/house_prices.md", "docs/reproducibility.md"]
+PAGES = ["README.md", *(f"docs/{page}.md" for page in ("comparison", "house_prices", "reliability", "reproducibility"))]
 HISTORY, PICTURE = Path("docs/history.md"), Path("docs/history.svg")
 BEFORE, AFTER = "ba2dc45", "98de53d"  # what the history page compares: a commit, and its child with a smaller network
 HOUSES = {"without_large": "up to 4000 square feet", "all": "all"}
@@ -38,6 +38,7 @@ def results() -> dict[str, Any]:
     """What the templates show, from files that are in git."""
     networks, seeds = read_csv("metrics/networks.csv", OF_NETWORKS), pd.read_csv("benchmarks/seeds.csv")
     verified = pd.read_csv("docs/verified.csv", keep_default_na=False)
+    faults = pd.read_csv("docs/faults.csv")
     count = networks.seed.nunique()
     return {
         "title": source(load(Params).dataset).title,
@@ -49,6 +50,10 @@ def results() -> dict[str, Any]:
         "prices": prices_table(read_csv("metrics/prices.csv", OF_PRICES)),
         "binary": binary_table(read_csv("metrics/binary.csv", OF_PENALTIES)),
         "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
+        "faults": markdown_table(
+            [name.replace("_", " ") for name in faults],
+            [[what, *(f"{count:,}" for count in counts)] for what, *counts in faults.to_numpy().tolist()],
+        ),
         "machine": verified.machine[0],
         "verified": markdown_table(
             ["circumstance", "result", "remark"], verified[["circumstance", "result", "remark"]].to_numpy().tolist()
