@@ -204,12 +204,18 @@ def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
 
 @contextmanager
 def _stopped_by_errors() -> Iterator[None]:
-    """Ends all processes, which would finish their jobs otherwise."""
+    """Ends all processes, which would finish their jobs and all that wait otherwise."""
     try:
         yield
     except BaseException:
-        for process in multiprocessing.active_children():
-            process.kill()
+        pool = _pool(_count())
+        pool.shutdown(wait=False, cancel_futures=True)
+        ending = threading.Thread(target=pool.shutdown)
+        ending.start()
+        while ending.is_alive():  # a thread may be about to start a process
+            for process in multiprocessing.active_children():
+                process.kill()
+            ending.join(TICK / 10)
         _pool.cache_clear()
         raise
 

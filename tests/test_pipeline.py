@@ -350,6 +350,7 @@ def test_a_training_that_is_ended_takes_its_workers_along_and_leaves_the_outputs
     stage = subprocess.Popen(
         [sys.executable, "-m", "stages.train_deep"],
         cwd=subset.path,
+        env=ENVIRONMENT,  # one network trains, the other waits for its turn
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
