@@ -51,7 +51,7 @@ def results() -> dict[str, Any]:
         "binary": binary_table(read_csv("metrics/binary.csv", OF_PENALTIES)),
         "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
         "faults": markdown_table(
-            [name.replace("_", " ") for name in faults],
+            [str(name).replace("_", " ") for name in faults],
             [[what, *(f"{count:,}" for count in counts)] for what, *counts in faults.to_numpy().tolist()],
         ),
         "machine": verified.machine[0],

@@ -43,7 +43,7 @@ def with_folder(copy: WorkingCopy, folder: str, how: str, command: str) -> subpr
     [
         ("preprocess_prices", "data", "data/prices"),
         ("train_prices", "models", "models/prices"),
-        ("train_prices", "store", r"store/..(/\w+)?"),
+        ("train_prices", "store", ".*/store/.*"),
         ("evaluate_prices", "metrics", "metrics/prices.(csv|json)"),
     ],
 )
