@@ -19,10 +19,13 @@ from torch.utils.data import DataLoader
 from conftest import ROOT
 from mlp.ames import AmesHousingDataset, load, logarithms, save, split, standardise
 from mlp.errors import InputError
-from mlp.house_features import FEATURES, PRICE
+from mlp.house_features import BOUNDS, FEATURES, PRICE, PRICES
 
 FILE = ROOT / "data/ames/AmesHousing.xlsx"
-HOUSES: list[list[Any]] = [[*range(row, row + 16), 100_000 + row] for row in range(5)]
+YEARS = [FEATURES.index(name) for name in ("Year Built", "Year Remod/Add", "Yr Sold")]
+HOUSES: list[list[Any]] = [
+    [*(row + column + 1900 * (column in YEARS) for column in range(16)), 100_000 + row] for row in range(5)
+]
 
 
 @pytest.fixture(scope="module")
@@ -128,19 +131,25 @@ def cell(place: str, value: Any) -> Callable[[Worksheet], object]:
     [
         (lambda sheet: sheet.delete_cols(2), ", row 1: column 'Overall Qual' is missing; it must appear exactly once"),
         (cell("R1", "Lot Area"), ", row 1: column 'Lot Area' appears in A and R; it must appear exactly once"),
-        (cell("A3", "1,200"), ", row 3, column A (Lot Area): is '1,200'; allowed: {NUMBERS}"),
-        (cell("A3", "1200"), ", row 3, column A (Lot Area): is '1200'; allowed: {NUMBERS}"),
-        (cell("A3", 1e200), ", row 3, column A (Lot Area): is 1e+200; allowed: {NUMBERS}"),
-        (cell("B2", True), ", row 2, column B (Overall Qual): is True; allowed: {NUMBERS}"),
+        (cell("A3", "1,200"), ", row 3, column A (Lot Area): is '1,200'; allowed: {LOT}"),
+        (cell("A3", "1200"), ", row 3, column A (Lot Area): is '1200'; allowed: {LOT}"),
+        (cell("A3", 1e200), ", row 3, column A (Lot Area): is 1e+200; allowed: {LOT}"),
+        (cell("I4", 1e200), ", row 4, column I (Gr Liv Area): is 1e+200; allowed: {AREAS}"),
+        (cell("I4", 1.7e308), ", row 4, column I (Gr Liv Area): is 1.7e+308; allowed: {AREAS}"),
+        (cell("I4", -900), ", row 4, column I (Gr Liv Area): is -900; allowed: {AREAS}"),
+        (cell("D5", 19), ", row 5, column D (Year Built): is 19; allowed: {YEARS}"),
+        (cell("Q4", -1), ", row 4, column Q (SalePrice): is -1; allowed: {PRICES}"),
+        (cell("Q4", 1e13), ", row 4, column Q (SalePrice): is 10000000000000; allowed: {PRICES}"),
+        (cell("B2", True), ", row 2, column B (Overall Qual): is True; allowed: {GRADES}"),
         (cell("Q4", None), ", row 4, column Q (SalePrice): is empty; allowed: {PRICES}"),
         (cell("Q4", 0), ", row 4, column Q (SalePrice): is 0; allowed: {PRICES}"),
         (
             cell("C6", "=A6*2"),
-            ", row 6, column C (Overall Cond): is a formula without a stored value; allowed: {NUMBERS}",
+            ", row 6, column C (Overall Cond): is a formula without a stored value; allowed: {GRADES}",
         ),
         (
             lambda sheet: sheet.merge_cells("B3:B5"),
-            ", row 4, column B (Overall Qual): is empty (merged cells B3:B5); allowed: {NUMBERS}",
+            ", row 4, column B (Overall Qual): is empty (merged cells B3:B5); allowed: {GRADES}",
         ),
         (
             lambda sheet: sheet.merge_cells("C1:D1"),
@@ -152,7 +161,7 @@ def cell(place: str, value: Any) -> Callable[[Worksheet], object]:
         ),
         (
             lambda sheet: sheet.insert_rows(4),
-            ", row 4, column A (Lot Area): is empty; allowed: {NUMBERS}",
+            ", row 4, column A (Lot Area): is empty; allowed: {LOT}",
         ),
     ],
 )
@@ -162,7 +171,13 @@ def test_each_fault_is_one_line_with_its_place(
     path = excel(tmp_path / "own.xlsx", change)
     with pytest.raises(InputError) as error:
         AmesHousingDataset(path, "Houses")
-    fault = fault.format(NUMBERS="a number above -1e+100 and below 1e+100", PRICES="a number above 0 and below 1e+100")
+    fault = fault.format(
+        LOT="a number from 0 to 10000000000",
+        GRADES="a number from 0 to 100",
+        YEARS="a number from 1000 to 3000",
+        AREAS="a number from 0 to 10000000",
+        PRICES="a number from 1 to 1000000000000",
+    )
     assert str(error.value) == f"{path}, sheet Houses{fault}"
 
 
@@ -246,6 +261,14 @@ def test_a_split_holds_every_house_once(dataset: AmesHousingDataset, data: st.Da
     assert [len(part) for part in parts] == [n - validation_size - test_size, validation_size, test_size]
     assert sorted(torch.cat(parts).tolist()) == list(range(n))
     assert all(map(torch.equal, parts, split(dataset[:n], validation_size, test_size, seed)))
+
+
+def test_all_real_houses_are_far_within_the_bounds(dataset: AmesHousingDataset) -> None:
+    """Ten times as large ones are, too; only years are not."""
+    most = torch.tensor([most for _, most in BOUNDS.values()])
+    others = [column for column in range(len(FEATURES)) if column not in YEARS]
+    assert (dataset.features.amax(dim=0) * 10 <= most)[others].all()
+    assert dataset.prices.max() * 1000 < PRICES[1]
 
 
 def test_inputs_and_targets_are_standardised_on_the_training_part(dataset: AmesHousingDataset) -> None:

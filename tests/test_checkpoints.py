@@ -111,7 +111,9 @@ def test_a_file_that_does_not_fit_its_metadata_is_refused_in_one_line(wrong: dic
     with safe_open(tmp_path / "file", "pt") as file:
         metadata = json.loads(file.metadata()["network"])
     save_file(load_file(tmp_path / "file"), tmp_path / "file", {"network": json.dumps(metadata | wrong)})
-    with pytest.raises(InputError, match=r"^[^\n]*file: not a network that a training stage wrote .*; train it again$"):
+    with pytest.raises(
+        InputError, match=r"^[^\n]*file: not as a stage wrote it \(.*\); delete it and run `dvc repro`$"
+    ):
         load(tmp_path / "file", "mnist")
 
 
@@ -120,7 +122,9 @@ def test_a_file_that_says_nothing_of_its_network_is_refused_in_one_line(
     metadata: dict[str, str] | None, tmp_path: Path
 ) -> None:
     save_file(build(DEEP).state_dict(), tmp_path / "file", metadata)
-    with pytest.raises(InputError, match=r"^[^\n]*file: not a network that a training stage wrote .*; train it again$"):
+    with pytest.raises(
+        InputError, match=r"^[^\n]*file: not as a stage wrote it \(.*\); delete it and run `dvc repro`$"
+    ):
         load(tmp_path / "file", "mnist")
 
 
@@ -143,5 +147,5 @@ def test_a_network_of_a_class_that_is_not_known_is_refused_in_one_line(tmp_path:
 def test_a_cut_file_is_refused_in_one_line(tmp_path: Path) -> None:
     store(SHALLOW, tmp_path / "file")
     (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-1])
-    with pytest.raises(InputError, match=r"file: not a network that a training stage wrote .*; train it again$"):
+    with pytest.raises(InputError, match=r"file: not as a stage wrote it \(.*\); delete it and run `dvc repro`$"):
         load(tmp_path / "file", "mnist")

@@ -261,6 +261,11 @@ def other_type(weights: dict[str, torch.Tensor]) -> None:
         (same, {"arguments": [120, [-1, 5], 3]}, "arguments"),
         (same, {"arguments": [], "images": None}, "arguments"),
         (same, {"images": {"classes": ["a"] * 3, "height": 10**9, "width": 10**9}}, "do not fit"),
+        (
+            same,
+            {"images": {"classes": ["a"] * 3, "height": 10**5, "width": 10**5}, "arguments": [10**10, [6, 5], 3]},
+            "larger network",
+        ),
         (same, {"images": {"classes": ["a"], "height": 10, "width": 12}}, "do not fit"),
     ],
 )

@@ -307,9 +307,21 @@ def test_a_declaration_without_hashes_says_what_is_missing(idx: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "line"),
     [
-        ("t10k-images-idx3-ubyte", b"", "t10k-images-idx3-ubyte: not an IDX file of bytes, or not all of one"),
-        ("t10k-images-idx3-ubyte", b"\0\0\x0b\1\0\0\0\1ab", "t10k-images-idx3-ubyte: not an IDX file of bytes"),
-        ("t10k-images-idx3-ubyte", b"\0\0\x08\1\0\0\0\3ab", "t10k-images-idx3-ubyte: not an IDX file of bytes"),
+        (
+            "t10k-images-idx3-ubyte",
+            b"",
+            "t10k-images-idx3-ubyte: not as a stage wrote it (not an IDX file of bytes, or not all of one",
+        ),
+        (
+            "t10k-images-idx3-ubyte",
+            b"\0\0\x0b\1\0\0\0\1ab",
+            "t10k-images-idx3-ubyte: not as a stage wrote it (not an IDX file of bytes",
+        ),
+        (
+            "t10k-images-idx3-ubyte",
+            b"\0\0\x08\1\0\0\0\3ab",
+            "t10k-images-idx3-ubyte: not as a stage wrote it (not an IDX file of bytes",
+        ),
         (
             "t10k-images-idx3-ubyte",
             [18, 120],

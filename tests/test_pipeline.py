@@ -274,10 +274,14 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
     ("spoil", "stage", "line"),
     [
         ("rm params.yaml", "evaluate", "[Errno 2] No such file or directory: 'params.yaml'"),
-        ("rm -r data/raw", "preprocess", "'data/raw/mnist/description.json'"),
+        ("rm -r data/raw", "preprocess", "data/raw/mnist/description.json: missing; run `dvc repro`"),
         ("rm -r data/processed", "train_deep", "data/processed/description.json"),
-        ("rm -r models/deep", "evaluate", "No such file or directory: models/deep/seed-0"),
-        ("echo spoilt > models/deep/seed-0.safetensors", "evaluate", "models/deep/seed-0.safetensors: not a network"),
+        ("rm -r models/deep", "evaluate", "models/deep: missing; run `dvc repro`"),
+        (
+            "echo spoilt > models/deep/seed-0.safetensors",
+            "evaluate",
+            "models/deep/seed-0.safetensors: not as a stage wrote it",
+        ),
         ("sed -i s/200/1001/ params.yaml", "preprocess", "validation_size is 1001; allowed: 0 to 1000"),
         ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: an integer of at least 1"),
         ("rm data/ames/*.xlsx", "preprocess_prices", "'data/ames/AmesHousing.xlsx'"),
@@ -285,9 +289,9 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
         ("sed -i s/Sheet1/Houses/ params.yaml", "preprocess_prices", "sheet 'Houses' is missing; there are: Sheet1"),
         ("sed -i s/600/2528/ params.yaml", "preprocess_prices", "allowed: together fewer than all 2928"),
         ("sed -i s/600/2527/ params.yaml", "preprocess_prices", "have 1, 399, 2523 houses of at most 4000 square"),
-        ("rm -r models/prices/all/deep", "evaluate_prices", "'models/prices/all/deep'"),
-        ("rm plots/sizes.csv", "lecture", "'plots/sizes.csv'"),
-        ("rm data/processed/description.json", "lecture", "'data/processed/description.json'"),
+        ("rm -r models/prices/all/deep", "evaluate_prices", "models/prices/all/deep: missing"),
+        ("rm plots/sizes.csv", "lecture", "plots/sizes.csv: missing"),
+        ("rm data/processed/description.json", "lecture", "data/processed/description.json: missing"),
     ],
 )
 def test_what_a_user_can_mend_is_one_line(subset: WorkingCopy, spoil: str, stage: str, line: str) -> None:

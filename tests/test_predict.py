@@ -161,9 +161,9 @@ def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
         ("cut.png", "cut.png: not a picture that can be read; needed: a PNG, JPEG or the like"),
         ("some.png --model empty", "empty: no networks in it; needed: a network or a folder of them, as models/deep"),
         ("some.png --model models", "models: no networks in it; needed: a network or a folder of them, as models/deep"),
-        ("some.png --model none", "none"),
+        ("some.png --model none", "none: missing; run `dvc repro`"),
         ("some.png --model both", "both: networks trained on different images; needed: all on the same"),
-        ("some.png --model params.yaml", "params.yaml: not a network that a training stage wrote"),
+        ("some.png --model params.yaml", "params.yaml: not as a stage wrote it"),
         ("some.png --model models/prices/all/deep", "ames/all; needed: one trained on images"),
     ],
 )
@@ -175,7 +175,9 @@ def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str,
     for dataset in ("mnist", "fashion_mnist"):
         architecture, normalisation = Architecture("DeepNeuralNet", [784, [4], 10]), Normalisation(mean=0.1, std=0.3)
         path = subset.path / f"both/{dataset}.safetensors"
-        path.write_bytes(checkpoints.to_bytes(build(architecture), architecture, dataset, 0, {}, normalisation))
+        path.write_bytes(
+            checkpoints.to_bytes(build(architecture), architecture, dataset, 0, {"epochs": 1}, normalisation)
+        )
     done = subset.run(f"python -m tools.predict {arguments}", check=False)
     assert done.returncode == 1
     assert done.stdout == ""

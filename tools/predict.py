@@ -66,6 +66,7 @@ def _networks(path: Path) -> dict[Path, checkpoints.Origin]:
         if origin.normalisation is None or (origin.images is None and origin.dataset not in PUBLIC):
             known = f"of {' or '.join(PUBLIC)}, or that it describes"
             raise InputError(f"{file}: a network trained on {origin.dataset}; needed: one trained on images {known}")
+        checkpoints.load(file, origin.dataset)  # before a picture is scaled to whatever size the file names
         first = networks[files[0]]
         if (origin.dataset, origin.images) != (first.dataset, first.images):
             raise InputError(f"{path}: networks trained on different images; needed: all on the same")
