@@ -159,4 +159,4 @@ def test_killed_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingC
             psutil.wait_procs(at_work(houses), timeout=5)
             assert not at_work(houses)
     for victim, count in kills.items():
-        record(f"killed: {victim}", count, as_asked=count - repaired[victim], repaired=repaired[victim])
+        record(f"kill -9: {victim}", count, as_asked=count - repaired[victim], repaired=repaired[victim])
