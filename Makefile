@@ -10,7 +10,7 @@ CLUSTER := .venv/cluster-$(shell git hash-object requirements-cluster.lock)
 REMOTES := .venv/remotes-$(shell git hash-object requirements-remotes.lock)
 BENCH := .venv/bench-$(shell git hash-object requirements-bench.lock)
 
-.PHONY: help environment repro report compare check test test-remotes test-cluster coverage verify bench seeds documents deps lock remotes cluster
+.PHONY: help environment repro recover report compare check test test-remotes test-cluster faults coverage verify bench seeds documents deps lock remotes cluster
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -22,6 +22,11 @@ remotes: $(REMOTES) ## adds what SSH and S3 remotes need
 cluster: $(CLUSTER) ## adds what a Dask cluster needs
 
 repro: $(RUN) ## runs what changed
+	dvc repro
+
+recover: $(RUN) ## after a kill or a merge: restores DVC's own files, and runs what is missing
+	git checkout --quiet --ours dvc.lock
+	rm -f .dvc/tmp/rwlock
 	dvc repro
 
 report: $(RUN) ## writes report.html
@@ -50,6 +55,10 @@ test-remotes: $(REMOTES) ## shares the cache through a folder, an SSH server and
 
 test-cluster: $(CLUSTER) ## trains on a Dask cluster of this machine's own processes
 	pytest tests/cluster
+
+faults: $(CLUSTER) ## kills, damages and fills up what it can for hours, and writes docs/reliability.md
+	FAULTS=long pytest -n 0 --timeout 20000 tests/faults tests/test_damaged.py tests/cluster
+	python -m tools.documents
 
 coverage: $(DEV) ## all tests, and which lines they did not run
 	pytest --cov=mlp --cov=pipeline --cov=stages --cov=tools --cov-report=term-missing:skip-covered

@@ -15,7 +15,8 @@ import torch
 from openpyxl import Workbook
 from openpyxl.utils import get_column_letter
 from openpyxl.worksheet.cell_range import CellRange
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -97,7 +98,7 @@ class Houses(NamedTuple):
 
 
 def save(houses: Houses, path: Path) -> None:
-    save_file({name: tensor.contiguous() for name, tensor in houses._asdict().items()}, path)
+    path.write_bytes(to_bytes({name: tensor.contiguous() for name, tensor in houses._asdict().items()}))
 
 
 def load(path: Path) -> Houses:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from mlp.errors import reading
@@ -32,7 +33,7 @@ class LabelledImages(NamedTuple):
 
 
 def save(data: LabelledImages, path: Path) -> None:
-    save_file(data._asdict(), path)
+    path.write_bytes(to_bytes(data._asdict()))
 
 
 def load(path: Path, pixels: int | None = None, classes: int | None = None) -> LabelledImages:

@@ -4,10 +4,11 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
+import psutil
 from pydantic import BaseModel
 
 from mlp.errors import reading
@@ -19,19 +20,30 @@ Model = TypeVar("Model", bound=BaseModel)
 def atomic_output(output: Path) -> Iterator[Path]:
     """Yields a path at which to make a file or folder, which is renamed to `output` if the block succeeds.
 
-    If it fails, nothing is left. A killed run leaves its unfinished path behind; the next run removes it first, so that
-    a process that outlived its DVC cannot finish beside the new one.
+    If it fails, nothing is left. Raises OSError that names `output` where it cannot be written, as on a full disk. What
+    a killed process leaves is for `remove_unfinished`.
     """
-    output.parent.mkdir(parents=True, exist_ok=True)
-    for unfinished in output.parent.glob(f".{output.name}.*"):
-        _remove(unfinished)
-    path = output.with_name(f".{output.name}.{os.getpid()}")
+    path = output.with_name(f".{output.name}.{os.getpid()}.unfinished")
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         yield path
         _remove(output)
         path.rename(output)
+    except OSError as error:
+        if error.errno is None or (error.filename and not str(error.filename).startswith(str(path))):
+            raise
+        raise OSError(error.errno, error.strerror, str(output)) from error
     finally:
         _remove(path)
+
+
+def remove_unfinished() -> None:
+    """Removes from the folders of outputs what killed processes were making there."""
+    for pattern in (".*.unfinished", "*/.*.unfinished", "*/*/.*.unfinished"):
+        for path in Path().glob(pattern):
+            number = path.name.split(".")[-2]
+            if number.isdecimal() and not _lives(int(number)):
+                _remove(path)
 
 
 def write_texts(texts: Mapping[str, str]) -> None:
@@ -64,8 +76,14 @@ def by_seed(folder: Path, seeds: Sequence[int]) -> list[Path]:
     return [folder / name for name in needed]
 
 
+def _lives(number: int) -> bool:
+    with suppress(psutil.NoSuchProcess):
+        return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
 def _remove(path: Path) -> None:
     if path.is_dir():
         shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    elif path.exists() or path.is_symlink():
+        path.unlink()

@@ -191,6 +191,9 @@ def _pool(count: int) -> ThreadPoolExecutor:
 def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
     if not hasattr(_own, "process"):
         _own.process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process)
+        # Ctrl-C is for the stage, which ends its processes; they inherit this. To set it earlier would be no use: what
+        # the executor starts first, Python's resource tracker, takes it back.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         result: Result = _own.process.submit(function, *arguments).result()
         return result
@@ -201,18 +204,23 @@ def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
 
 @contextmanager
 def _stopped_by_errors() -> Iterator[None]:
-    """Ends all processes, which would finish their jobs otherwise."""
+    """Ends all processes, which would finish their jobs and all that wait otherwise."""
     try:
         yield
     except BaseException:
-        for process in multiprocessing.active_children():
-            process.kill()
+        pool = _pool(_count())
+        pool.shutdown(wait=False, cancel_futures=True)
+        ending = threading.Thread(target=pool.shutdown)
+        ending.start()
+        while ending.is_alive():  # a thread may be about to start a process
+            for process in multiprocessing.active_children():
+                process.kill()
+            ending.join(TICK / 10)
         _pool.cache_clear()
         raise
 
 
 def _start_process() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends a process without a traceback of its own
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 

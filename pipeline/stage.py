@@ -1,15 +1,18 @@
 """Running a stage or another command, and what its user sees of errors."""
 
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import NoReturn
 
 import psutil
 
 from mlp.errors import InputError
+from pipeline.files import remove_unfinished
 from pipeline.params import Params, load
 
 
@@ -17,19 +20,33 @@ def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
     """Runs a stage on what its schema reads from params.yaml."""
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_end_with_dvc, daemon=True).start()
-    exit_on_user_error(lambda: stage(load(schema)))
+
+    def work() -> None:
+        remove_unfinished()
+        stage(load(schema))
+
+    exit_on_user_error(work)
 
 
 def exit_on_user_error(command: Callable[[], None]) -> None:
-    """Runs a command. What the user can mend ends in one line and exit status 1."""
+    """Runs a command. What the user can mend ends in one line and exit status 1, and so does Ctrl-C."""
     if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:  # or bytes would depend on the locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background
+        signal.signal(signal.SIGINT, _interrupt_once)
     try:
         command()
     except (InputError, OSError) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and an exit is no place for an exception
+
+
+def _interrupt_once(*_: object) -> NoReturn:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would only stop the clearing up
+    raise KeyboardInterrupt
 
 
 def _end_with_dvc() -> None:

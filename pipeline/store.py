@@ -14,6 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from mlp.errors import InputError
+from pipeline.files import atomic_output
 from pipeline.imports import ROOT, modules
 from pipeline.training import Job
 
@@ -63,14 +64,10 @@ class Store:
     def put(self, name: str, content: bytes) -> None:
         """Whole or not at all, even if the machine goes down; then gives the claim up."""
         if self.folder:
-            path = self._path(name)
-            path.parent.mkdir(exist_ok=True)
-            unfinished = path.with_suffix(".unfinished")  # whoever has the claim next writes it anew
-            with unfinished.open("wb") as file:
+            with atomic_output(self._path(name)) as path, path.open("wb") as file:
                 file.write(_digest(name, content).encode() + b"\n" + content)
                 file.flush()
                 os.fsync(file.fileno())
-            unfinished.rename(path)
             self.release(name)
 
     def claim(self, name: str) -> bool:

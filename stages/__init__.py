@@ -1,7 +1,13 @@
 """The scripts that dvc.yaml runs, one for each stage."""
 
 import os
+import signal
 import sys
+from typing import NoReturn
+
+if sys.stderr is None:  # closed, as by `2>&-`; the first file that is opened would take its place
+    sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    os.set_inheritable(sys.stderr.fileno(), True)
 
 # each library reads these once, when a process first imports it or starts
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # networks train side by side: more threads would get in the way
@@ -13,3 +19,12 @@ if not sys.stderr.isatty():
     os.environ.setdefault(
         "TQDM_BAR_FORMAT", "{desc} {percentage:.0f}% {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]\n"
     )
+
+
+def _interrupted(*_: object) -> NoReturn:
+    os.write(2, b"interrupted\n")
+    os._exit(1)  # an exception could surface anywhere in an import, or be swallowed there
+
+
+if sys.argv[0] == "-m":  # what `python -m stages.<name>` says until that module is found
+    signal.signal(signal.SIGINT, _interrupted)  # until `pipeline.stage.run` takes over

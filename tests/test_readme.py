@@ -19,7 +19,6 @@ PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in
 REMOTES = "tests/remotes"
 ELSEWHERE = {  # sections whose commands the next test does not run, and what runs them
     "README.md: Shallow or deep?": "make repro: the last test; make test: runs this",
-    "docs/recovery.md: DVC was interrupted or killed": "tests/test_pipeline.py",
     "docs/recovery.md: A merge conflict in dvc.lock": "the test of a merge",
     "docs/reproducibility.md: How it is tested": "tests/test_verify.py",
     "docs/scaling.md: A cluster": "tests/cluster",

@@ -19,7 +19,10 @@ from pipeline.stage import exit_on_user_error
 from pipeline.tables import markdown_table, mean_and_std
 from pipeline.templates import document
 
-PAGES = ["README.md", "docs/comparison.md", "docs/house_prices.md", "docs/reproducibility.md", "docs/scaling.md"]
+PAGES = [
+    "README.md",
+    *(f"docs/{page}.md" for page in ("comparison", "house_prices", "reliability", "reproducibility", "scaling")),
+]
 HISTORY, PICTURE = Path("docs/history.md"), Path("docs/history.svg")
 BEFORE, AFTER = "ba2dc45", "98de53d"  # what the history page compares: a commit, and its child with a smaller network
 WORKERS = 1000  # of the cluster that docs/scaling.md calculates
@@ -41,6 +44,7 @@ def results() -> dict[str, Any]:
     """What the templates show, from files that are in git."""
     networks, seeds = read_csv("metrics/networks.csv", OF_NETWORKS), pd.read_csv("benchmarks/seeds.csv")
     verified = pd.read_csv("docs/verified.csv", keep_default_na=False)
+    faults = pd.read_csv("docs/faults.csv")
     count = networks.seed.nunique()
     return {
         "title": source(load(Params).dataset).title,
@@ -55,6 +59,10 @@ def results() -> dict[str, Any]:
         "ratio": epoch_ratios(pd.read_csv("benchmarks/training.csv")),
         "stacked": stacked_table(pd.read_csv("benchmarks/stacked.csv")),
         "scaling": scaling(pd.read_csv("benchmarks/jobs.csv"), pd.read_csv("benchmarks/training.csv")),
+        "faults": markdown_table(
+            [str(name).replace("_", " ") for name in faults],
+            [[what, *(f"{count:,}" for count in counts)] for what, *counts in faults.to_numpy().tolist()],
+        ),
         "machine": verified.machine[0],
         "verified": markdown_table(
             ["circumstance", "result", "remark"], verified[["circumstance", "result", "remark"]].to_numpy().tolist()

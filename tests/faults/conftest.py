@@ -1,0 +1,58 @@
+"""A pipeline that is quick to run, for tests that run it often."""
+
+import os
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+import psutil
+import pytest
+from filelock import FileLock
+
+from conftest import WorkingCopy, clone, with_environment
+
+OWN = {".git", ".dvc", ".venv", "store", "__pycache__"}  # what DVC and others keep for themselves
+
+
+@pytest.fixture(scope="session")
+def houses_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # of all processes that run tests
+    with FileLock(folder / "houses.lock"):
+        if not (folder / "houses").exists():
+            copy = clone(folder / "unfinished_houses")
+            with_environment(copy)
+            copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"epochs": 2})
+            (copy.path / "dvc.lock").unlink()
+            copy.run("dvc repro evaluate_prices")
+            copy.commit("House prices")
+            copy.path.rename(folder / "houses")
+    return folder / "houses"
+
+
+@pytest.fixture
+def houses(houses_template: Path, tmp_path: Path) -> WorkingCopy:
+    """The pipeline of the house prices with one seed and two epochs, run and committed; for a test to change."""
+    shutil.copytree(houses_template, tmp_path / "copy", symlinks=True)
+    return WorkingCopy(tmp_path / "copy")
+
+
+def files(copy: WorkingCopy) -> dict[str, bytes]:
+    """All that a user sees; folders without content."""
+    return {
+        str(path.relative_to(copy.path)): path.read_bytes() if path.is_file() else b""
+        for top in copy.path.iterdir()
+        if top.name not in OWN
+        for path in (top.rglob("*") if top.is_dir() else [top])
+        if not OWN & set(path.parts)
+    }
+
+
+def at_work(copy: WorkingCopy) -> list[psutil.Process]:
+    """The processes that run in a copy."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(copy.path):
+                found.append(process)
+    return found

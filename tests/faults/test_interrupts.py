@@ -1,0 +1,60 @@
+"""Ctrl-C ends a stage with one word, whenever it comes; and a stage needs nobody who reads what it says."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from conftest import ENVIRONMENT, WorkingCopy
+from faults.conftest import at_work, files
+from faults.record import LONG, record
+
+pytestmark = pytest.mark.slow
+
+TRIES = 100 if LONG else 8
+STAGES = ["preprocess_prices", "train_prices", "evaluate_prices"]
+
+
+def test_ctrl_c_at_any_moment_is_one_word(houses: WorkingCopy) -> None:
+    """A terminal sends it to all processes. Some press it twice."""
+    before, chance, interrupted = files(houses), random.Random(0), 0
+    for _ in range(TRIES):
+        stage = subprocess.Popen(
+            [sys.executable, "-m", f"stages.{chance.choice(STAGES)}"],
+            cwd=houses.path,
+            env=ENVIRONMENT | {"MLP_STORE": "off"},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore Ctrl-C
+        )
+        while b"site-packages" not in Path(f"/proc/{stage.pid}/maps").read_bytes():  # Python itself is up
+            time.sleep(0.01)
+        for delay in (chance.uniform(0, 3), chance.uniform(0, 0.3))[: chance.choice([1, 1, 2])]:
+            time.sleep(delay)
+            with suppress(ProcessLookupError):
+                os.killpg(stage.pid, signal.SIGINT)
+        _, said = stage.communicate(timeout=60)
+        told = [line for line in said.splitlines() if line and "%" not in line]
+        assert (stage.returncode, told) in [(1, ["interrupted"]), (0, [])], said
+        interrupted += stage.returncode
+    assert files(houses) == before
+    psutil.wait_procs(at_work(houses), timeout=5)
+    assert not at_work(houses)
+    record("Ctrl-C", TRIES, as_asked=TRIES - interrupted, refused=interrupted)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
+def test_a_stage_works_where_nobody_listens(closed: str, houses: WorkingCopy) -> None:
+    before = files(houses)
+    houses.run(f"rm -r models/prices && MLP_STORE=off python -m stages.train_prices {closed}")
+    assert files(houses) == before
+    assert houses.run(f"rm -r data/prices && python -m stages.train_prices {closed}", check=False).returncode == 1

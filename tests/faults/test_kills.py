@@ -1,0 +1,162 @@
+"""Whatever is killed at whatever moment, the next run gives what an undisturbed one gives."""
+
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+
+import psutil
+import pytest
+
+from conftest import ENVIRONMENT, WorkingCopy, workers_of
+from faults.conftest import at_work, files
+from faults.record import LONG, record
+
+pytestmark = pytest.mark.slow
+
+KILLS, ROUND = (1000, 20) if LONG else (50, 25)  # in all, and between two looks at what came out
+VICTIMS = {"DVC alone": 4, "a stage": 4, "a process that trains": 1, "all at once": 4}  # and how often each is drawn
+TARGETS = {"train_prices": 5, "evaluate_prices": 1}  # likewise
+# `dvc repro` on each target that comes in, in a process of its own; without the second that it takes to import DVC
+READY = """
+import os, sys
+import dulwich.porcelain, dulwich.worktree, dvc.analytics, dvc.commands.repro, dvc.compare, dvc.data_cloud, dvc.dirs
+import dvc.repo.reproduce, dvc.rwlock, dvc.stage.cache, dvc.stage.run, dvc_render, flatten_dict, networkx, ruamel.yaml
+from dvc.cli import main
+for target in sys.stdin:
+    if pid := os.fork():
+        print(pid, flush=True)
+        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+    else:
+        os.setsid()
+        os.chdir(sys.argv[1])
+        said = os.open(".dvc/tmp/said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        sys.exit(main(["repro", "-q", target.strip()]))
+"""
+
+
+class Runs:
+    """Runs of DVC in a copy, one after the other."""
+
+    def __init__(self, copy: WorkingCopy) -> None:
+        command = [sys.executable, "-c", READY, str(copy.path)]
+        pipe = subprocess.PIPE
+        self.ready = subprocess.Popen(command, env=ENVIRONMENT, stdin=pipe, stdout=pipe, text=True)
+        self.said = copy.path / ".dvc/tmp/said"
+
+    def start(self, target: str) -> psutil.Process:
+        print(target, file=self.ready.stdin, flush=True)
+        return psutil.Process(self._number())
+
+    def end(self) -> tuple[int, str]:
+        """The exit status, and what was said."""
+        return self._number(), self.said.read_text(encoding="utf-8")
+
+    def _number(self) -> int:
+        assert self.ready.stdout
+        return int(self.ready.stdout.readline())
+
+
+@pytest.fixture
+def runs(houses: WorkingCopy) -> Iterator[Runs]:
+    made = Runs(houses)
+    yield made
+    made.ready.kill()
+    made.ready.communicate()
+
+
+def part_of(dvc: psutil.Process, victim: str) -> psutil.Process | None:
+    """A process of the run, as soon as there is one of that name; none where DVC ends before."""
+    with suppress(psutil.NoSuchProcess):
+        while victim not in {"DVC alone", "all at once"}:
+            for child in dvc.children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    if victim == "a stage" and "-m" in child.cmdline():
+                        return child
+            for worker in workers_of(dvc.pid):
+                if victim == "a process that trains":
+                    return worker
+            time.sleep(0.05)
+        return dvc
+    return None
+
+
+def killed(dvc: psutil.Process, victim: str, after: float) -> bool:
+    """Whether there was such a victim, and it lived long enough to be killed after that many seconds."""
+    part = part_of(dvc, victim)
+    try:
+        if part:
+            psutil.wait_procs([part], timeout=after)
+            if victim == "all at once":
+                os.killpg(part.pid, signal.SIGKILL)
+            else:
+                part.kill()
+            return True
+    except (ProcessLookupError, psutil.NoSuchProcess):
+        pass
+    return False
+
+
+def test_killed_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingCopy, runs: Runs) -> None:
+    """Where DVC was killed while it wrote its own files, the next run is `make recover`."""
+    before, chance = files(houses), random.Random(0)
+    kills, repaired = Counter[str](), Counter[str]()
+    last = ""  # victim that took DVC along
+
+    def next_params(epochs: int, seed: int = 0) -> None:
+        houses.edit_params(seeds=[seed], train_prices=houses.params()["train_prices"] | {"epochs": epochs})
+
+    def repair() -> None:
+        houses.run("make recover", MAKEFLAGS="")
+        repaired[last] += 1
+
+    next_params(1)
+    runs.start("evaluate_prices")
+    assert runs.end()[0] == 0
+    shutil.rmtree(houses.path / ".dvc/cache/runs")
+    next_params(2)
+    begin = time.monotonic()
+    runs.start("train_prices")
+    assert runs.end()[0] == 0
+    seconds = time.monotonic() - begin  # of a run whose networks come from the store
+    tries = 0
+    while kills.total() < KILLS:
+        tries += 1
+        (victim,) = chance.choices(list(VICTIMS), list(VICTIMS.values()))
+        # what a survivor of the last run would write is not what is asked for; a seed of its own is trained
+        next_params(1 + tries % 2, seed=tries if victim == "a process that trains" else 0)
+        (target,) = chance.choices(list(TARGETS), list(TARGETS.values()))
+        if chance.random() < 0.8:
+            shutil.rmtree(houses.path / ".dvc/cache/runs", ignore_errors=True)  # or no stage runs
+        done = killed(runs.start(target), victim, chance.uniform(0, seconds / 5 if victim == "a stage" else seconds))
+        status, said = runs.end()
+        if not done and status:
+            assert re.search(r"dvc\.lock|rwlock", said), said
+            repair()
+        if not done:
+            continue
+        kills[victim] += 1
+        if victim == "a process that trains":
+            assert status == 0, said
+        elif victim != "a stage":
+            last = victim
+        if kills.total() % ROUND == 0:
+            houses.run("git checkout params.yaml")
+            again = houses.run("dvc repro evaluate_prices", check=False)
+            if again.returncode or houses.status():
+                repair()
+            assert files(houses) == before
+            assert houses.status() == ""
+            psutil.wait_procs(at_work(houses), timeout=5)
+            assert not at_work(houses)
+    for victim, count in kills.items():
+        record(f"kill -9: {victim}", count, as_asked=count - repaired[victim], repaired=repaired[victim])

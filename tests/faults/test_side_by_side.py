@@ -1,0 +1,71 @@
+"""Two of anything at once in one clone: one waits or is refused, and no result is wrong."""
+
+import subprocess
+import time
+
+import psutil
+import pytest
+
+from conftest import ENVIRONMENT, WorkingCopy
+from faults.conftest import at_work, files
+
+pytestmark = pytest.mark.slow
+
+
+def results(copy: WorkingCopy) -> dict[str, bytes]:
+    return {name: content for name, content in files(copy).items() if name.startswith(("models", "metrics", "plots"))}
+
+
+def undisturbed(copy: WorkingCopy) -> dict[str, bytes]:
+    """The results for one epoch, of which nothing remains."""
+    copy.run("dvc exp run -q -S train_prices.epochs=1 evaluate_prices")
+    found = results(copy)
+    copy.run("git checkout -q . && dvc repro -q evaluate_prices && rm -r .dvc/cache/runs store")
+    return found
+
+
+@pytest.mark.parametrize(("other", "delay"), [("dvc repro evaluate_prices", 0), ("dvc exp run evaluate_prices", 3)])
+def test_a_run_beside_another(houses: WorkingCopy, other: str, delay: int) -> None:
+    before, expected = files(houses), undisturbed(houses)
+    houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
+    both = []
+    for command in ("dvc repro evaluate_prices", other):
+        both.append(
+            subprocess.Popen(command.split(), cwd=houses.path, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+        )
+        time.sleep(delay)
+    ended = [(run.communicate()[1], run.returncode) for run in both]
+    assert 0 in [status for _, status in ended], ended
+    for said, status in ended:
+        assert status == 0 or "busy" in said or "lock" in said, said
+    assert results(houses) == expected
+    houses.run("git checkout -q params.yaml && dvc repro evaluate_prices")
+    assert files(houses) == before
+    assert houses.status() == ""
+
+
+def test_a_queue_goes_on_after_its_worker_was_killed_as_documented(houses: WorkingCopy) -> None:
+    expected = undisturbed(houses)
+
+    def status(experiment: str) -> str:
+        (line,) = [line for line in houses.run("dvc queue status").stdout.splitlines() if f" {experiment} " in line]
+        return line.split()[-1]
+
+    def running(part: str) -> list[psutil.Process]:
+        return [process for process in at_work(houses) if part in process.cmdline()]
+
+    for name, epochs in (("first", 3), ("second", 1)):
+        houses.run(f"dvc exp run --queue -n {name} -S train_prices.epochs={epochs} evaluate_prices")
+    houses.run("dvc queue start")
+    while not running("stages.train_prices"):
+        time.sleep(0.2)
+    (worker,) = running("queue-worker")
+    worker.kill()
+    psutil.wait_procs(running("exec-run"))
+    assert [status("first"), status("second")] == ["Running", "Queued"]
+    houses.run("dvc queue kill first && dvc queue start")
+    while status("second") != "Success":
+        time.sleep(1)
+    assert status("first") == "Failed"
+    houses.run("dvc exp apply second")
+    assert results(houses) == expected
