@@ -109,9 +109,11 @@ def test_parameters_that_depend_on_the_device_are_reported(case: Case, monkeypat
 
 def test_the_page_on_scaling_shows_the_table_of_jobs_and_calculates_from_it() -> None:
     places = ["the pool", "a Dask cluster"]
-    jobs = pd.DataFrame({"jobs": "images", "where": places, "training_seconds": 0.75, "seconds_beside_training": 0.03})
+    jobs = pd.DataFrame(
+        {"jobs": "house prices", "where": places, "training_seconds": 0.75, "seconds_beside_training": 0.03}
+    )
     jobs = jobs.assign(seconds_of_handing_out=[0.001, 0.004], efficiency_of_two_workers=0.956, machine="a processor")
-    assert "| images | a Dask cluster | 750.0 | 30.0 | 4.0 | 0.96 |" in jobs_table(jobs)
+    assert "| house prices | a Dask cluster | 750.0 | 30.0 | 4.0 | 0.96 |" in jobs_table(jobs)
     row = {"measured": "epoch", "network": "deep", "way": OURS}
     timings = pd.DataFrame([row | {"seconds": seconds} for seconds in (9, 2, 1)])
     params = load(Params)
