@@ -145,7 +145,7 @@ def scaling(jobs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
         "shipped": sum(each["size"] for each in stage["deps"] if each["path"].endswith(".safetensors")),
         "transfers": math.ceil(math.log2(WORKERS)),
         "handing_out": jobs.seconds_of_handing_out[
-            (jobs["where"] == "a Dask cluster") & (jobs.jobs == "images")
+            (jobs["where"] == "a Dask cluster") & (jobs.jobs == "house prices")
         ].item(),
         "network": networks["size"] / networks["nfiles"],
     }
