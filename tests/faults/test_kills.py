@@ -40,7 +40,7 @@ for target in sys.stdin:
         said = os.open(".dvc/tmp/said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(said, 1)
         os.dup2(said, 2)
-        sys.exit(main(["repro", "-q", target.strip()]))
+        sys.exit(main(["repro", target.strip()]))  # quiet, it would not say why it failed
 """
 
 
