@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
 from mlp import ames, images
+from mlp.house_features import BOUNDS
 from tools.verify import circumstances, difference, elsewhere, steps
 from tools.verify.circumstances import CIRCUMSTANCES, EMULATED, Circumstance, Row, pythons, rebuild, train
 
@@ -116,14 +117,15 @@ def examples(tmp_path: Path) -> Path:
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (70, 28, 28), generator=generator).byte()
     labels = torch.randint(10, (70,), generator=generator)
-    features = torch.rand(70, 16, generator=generator).double()
-    prices = 100_000 * (1 + features.sum(dim=1))
+    inputs = torch.rand(70, 16, generator=generator).double()
+    prices = 100_000 * (1 + inputs.sum(dim=1))
     for folder in ("processed", "prices/all"):
         (tmp_path / "data" / folder).mkdir(parents=True)
     normalised = images.LabelledImages(pixels, labels, *images.pixel_statistics(pixels))
     images.save(normalised, tmp_path / "data/processed/train.safetensors")
-    zero, one = torch.zeros(16).double(), torch.ones(16).double()
-    houses = ames.Houses(features, prices, zero, one, torch.tensor(13.0).double(), torch.tensor(0.5).double())
+    least, one = torch.tensor([least for least, _ in BOUNDS.values()]).double(), torch.ones(16).double()
+    log_mean, log_std = torch.tensor([13.0, 0.5]).double()
+    houses = ames.Houses(least + inputs, prices, least, one, log_mean, log_std)
     ames.save(houses, tmp_path / "data/prices/all/train.safetensors")
     return tmp_path
 

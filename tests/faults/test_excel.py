@@ -19,10 +19,10 @@ from faults.bounds import bounded
 from faults.record import LONG, record, tries
 from mlp.ames import AmesHousingDataset
 from mlp.errors import InputError
-from mlp.house_features import FEATURES, PRICE
+from mlp.house_features import BOUNDS, FEATURES, PRICE
 
 COLUMNS = [*FEATURES, PRICE]
-HOUSES = [[*range(row, row + 16), 100_000 + row] for row in range(4)]
+HOUSES = [[*(least + row for least, _ in BOUNDS.values()), 100_000 + row] for row in range(4)]
 SHEET = "xl/worksheets/sheet1.xml"
 
 
