@@ -1,5 +1,6 @@
 """The errors that are the user's to mend."""
 
+import errno
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +36,8 @@ def reading(path: Path) -> Iterator[None]:
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; run `dvc repro`") from error
     except Exception as error:  # on a damaged file, parsers raise whatever they do
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):  # too many open files
+            raise
         reason = shortened((isinstance(error, OSError) and error.strerror) or str(error), 300)
         raise InputError(f"{path}: not as a stage wrote it ({reason}); delete it and run `dvc repro`") from error
 

@@ -86,7 +86,9 @@ def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
                 except CancelledError:
                     failed[group[0]] = "the Dask cluster has lost its job; what was finished is in the store"
                 except ImportError as error:
-                    failed[group[0]] = f"a Dask worker cannot import the project ({error}); start it in a clone of it"
+                    failed[group[0]] = (
+                        f"a process that trains cannot import all it needs ({error}); start it in a clone, with its packages"
+                    )
                 except InputError as error:
                     advice = f"; lower {rate} in params.yaml" if isinstance(error, DivergedError) else ""
                     failed[group[0]] = f"{error}{advice}"
