@@ -87,7 +87,7 @@ def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
                     failed[group[0]] = "the Dask cluster has lost its job; what was finished is in the store"
                 except ImportError as error:
                     failed[group[0]] = (
-                        f"a process that trains cannot import all it needs ({error}); start it in a clone, with its packages"
+                        f"a worker cannot import all it needs ({error}); start it in a clone, with its packages"
                     )
                 except InputError as error:
                     advice = f"; lower {rate} in params.yaml" if isinstance(error, DivergedError) else ""

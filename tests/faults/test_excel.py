@@ -22,7 +22,7 @@ from mlp.errors import InputError
 from mlp.house_features import BOUNDS, FEATURES, PRICE
 
 COLUMNS = [*FEATURES, PRICE]
-HOUSES = [[*(least + row for least, _ in BOUNDS.values()), 100_000 + row] for row in range(4)]
+HOUSES: list[list[Any]] = [[*(least + row for least, _ in BOUNDS.values()), 100_000 + row] for row in range(4)]
 SHEET = "xl/worksheets/sheet1.xml"
 
 
