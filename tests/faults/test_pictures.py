@@ -125,7 +125,8 @@ NAMES = {  # of files, and what stands in the table
 def test_a_folder_gives_a_table_whatever_its_files_are_called(tmp_path: Path) -> None:
     """No name becomes a formula, none that is not UTF-8 ends it, and what is no picture is skipped."""
     architecture = Architecture("DeepNeuralNet", [784, [4], 10])
-    content = checkpoints.to_bytes(build(architecture), architecture, "mnist", 0, {}, Normalisation(mean=0.1, std=0.3))
+    settings, normalisation = {"epochs": 1}, Normalisation(mean=0.1, std=0.3)
+    content = checkpoints.to_bytes(build(architecture), architecture, "mnist", 0, settings, normalisation)
     (tmp_path / "network.safetensors").write_bytes(content)
     folder = tmp_path / "pictures"
     folder.mkdir()
