@@ -10,10 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from safetensors import safe_open
 from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
-from torch import nn
+from torch import Tensor, nn
 
 from mlp.errors import InputError, reading
+from mlp.examples import Examples
 from mlp.models import NETWORKS, build
+from mlp.prediction import predict
 from mlp.spec import Architecture
 
 Count = Annotated[int, Field(ge=1)]
@@ -128,3 +130,21 @@ def read_origin(path: Path) -> Origin:
     """Reads the metadata. Raises InputError where they are missing or wrong."""
     with reading(path), safe_open(path, "pt") as file:
         return Origin.model_validate_json(file.metadata()["network"])
+
+
+def predict_from_file(path: Path, dataset: str, examples: Examples, outputs: int) -> tuple[nn.Module, Tensor]:
+    """The network of a file, and its outputs for all examples, float64 [n, outputs].
+
+    Raises InputError where the file is not a network's that was trained on `dataset`, takes such examples and gives so
+    many outputs, all of them finite.
+    """
+    network = load(path, dataset)
+    columns, needed = read_origin(path).arguments[0], examples.inputs.shape[1]
+    if columns != needed:
+        raise InputError(f"{path}: a network of {columns} inputs; needed: one of {needed}")
+    found = predict(network, examples)
+    if found.shape[1:] != (outputs,):
+        raise InputError(f"{path}: a network of {list(found.shape[1:])} outputs; needed: one of {outputs}")
+    if not found.isfinite().all():
+        raise InputError(f"{path}: its outputs are not finite; train it again, at a lower learning rate")
+    return network, found

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mlp import checkpoints, images
+from mlp.checkpoints import predict_from_file
 from mlp.comparison import compare
 from mlp.evaluation import (
     accuracy,
@@ -21,7 +22,6 @@ from mlp.evaluation import (
     reliability,
     training_multiply_adds,
 )
-from mlp.prediction import predict_from_file
 from pipeline.datasets import description
 from pipeline.files import by_seed, json_text, write_texts
 from pipeline.networks import NETWORKS

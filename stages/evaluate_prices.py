@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mlp import ames
 from mlp.ames import Houses, logarithms
+from mlp.checkpoints import predict_from_file
 from mlp.errors import InputError
-from mlp.prediction import predict_from_file
 from pipeline.files import by_seed, json_text, write_texts
 from pipeline.params import Schema, Seeds
 from pipeline.params.evaluate_prices import EvaluatePrices

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from mlp import checkpoints, pictures
+from mlp.checkpoints import predict_from_file
 from mlp.errors import InputError
 from mlp.evaluation import probabilities
 from mlp.images import LabelledImages
-from mlp.prediction import predict_from_file
 from pipeline.datasets import PUBLIC, source
 from pipeline.stage import exit_on_user_error
 from pipeline.tables import csv_text
