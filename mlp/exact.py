@@ -267,9 +267,8 @@ def sum_bits(size: int) -> int:
 def mean(arrays: Any, numbers: Array) -> Array:
     """Of [..., examples], each network's own."""
     size = numbers.shape[-1]
-    return (
-        arrays.sum(arrays.grid(numbers, sum_bits(size)), axis=-1) / arrays.divisor(size) + 0.0
-    )  # which makes a zero positive
+    total = arrays.sum(arrays.grid(numbers, sum_bits(size)), axis=-1)
+    return total / arrays.divisor(size) + 0.0  # which makes a zero positive
 
 
 # functions of numbers

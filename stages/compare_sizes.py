@@ -61,9 +61,8 @@ def main(params: Params) -> None:
     worse = {second for first, second, found, _ in comparisons if first == best and found.verdict != NO_DIFFERENCE}
     standing = {hidden: "shown to be worse" if hidden in worse else "not shown to be worse" for hidden in by_accuracy}
     standing[best] = "best"
-    sizes = [
-        (*size, standing[hidden]) for hidden in reversed(by_accuracy) for size in scores[hidden]
-    ]  # best drawn on top
+    best_last = reversed(by_accuracy)  # so that it is drawn on top
+    sizes = [(*size, standing[hidden]) for hidden in best_last for size in scores[hidden]]
     pairs = [(*pair, *comparison[:-1], adjusted, comparison.verdict) for *pair, comparison, adjusted in comparisons]
     header = ["first", "second", *Comparison._fields[:-1], "adjusted_p_value", "verdict"]
     accuracies = [size.test_accuracy for size, _ in results if size.hidden == chosen]

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mlp import checkpoints, images
-from mlp.checkpoints import predict_from_file
 from mlp.comparison import compare
 from mlp.evaluation import (
     accuracy,
@@ -60,7 +59,7 @@ def main(params: Params) -> None:
     rows = []
     for name in NETWORKS:
         for seed, path in zip(params.seeds, by_seed(Path("models", name), params.seeds), strict=True):
-            network, found = predict_from_file(path, params.dataset, test.examples(), len(classes))
+            network, found = checkpoints.predict_from_file(path, params.dataset, test.examples(), len(classes))
             epochs = checkpoints.read_origin(path).settings.epochs
             multiply_adds = training_multiply_adds(network, len(training.labels) * epochs)
             loss = mean_cross_entropy(found, test.labels)

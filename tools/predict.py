@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from mlp import checkpoints, pictures
-from mlp.checkpoints import predict_from_file
 from mlp.errors import InputError
 from mlp.evaluation import probabilities
 from mlp.images import LabelledImages
@@ -90,7 +89,7 @@ def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor, classes: 
         assert origin.normalisation is not None
         mean, std = (torch.tensor(value, dtype=torch.float64) for _, value in origin.normalisation)
         data = LabelledImages(images, torch.zeros(len(images), dtype=torch.int64), mean, std)
-        found.append(probabilities(predict_from_file(file, origin.dataset, data.examples(), classes)[1]))
+        found.append(probabilities(checkpoints.predict_from_file(file, origin.dataset, data.examples(), classes)[1]))
     return torch.stack(found).sum(dim=0) / len(found)
 
 
