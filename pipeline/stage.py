@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import NoReturn
 
 import psutil
@@ -14,6 +15,8 @@ import psutil
 from mlp.errors import InputError
 from pipeline.files import remove_unfinished
 from pipeline.params import Params, load
+
+CHANGED = "changed while the stage ran; run `dvc repro` again"
 
 
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
@@ -23,9 +26,23 @@ def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
 
     def work() -> None:
         remove_unfinished()
-        stage(load(schema))
+        sources, params = _sources(), load(schema)
+        stage(params)
+        # DVC records both as they are by the end, whatever the outputs were made from
+        if load(schema) != params:
+            raise InputError(f"params.yaml: {CHANGED}")
+        for path, written in sources.items():
+            if Path(path).stat().st_mtime_ns != written:
+                raise InputError(f"{path}: {CHANGED}")
 
     exit_on_user_error(work)
+
+
+def _sources() -> dict[str, int]:
+    """The modules of this repository that are loaded, and when each was written."""
+    own = tuple(f"{Path.cwd()}/{folder}/" for folder in ("mlp", "pipeline", "stages"))
+    loaded = {str(getattr(module, "__file__", "")) for module in list(sys.modules.values())}
+    return {path: Path(path).stat().st_mtime_ns for path in sorted(loaded) if path.startswith(own)}
 
 
 def exit_on_user_error(command: Callable[[], None]) -> None:

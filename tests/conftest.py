@@ -8,7 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -149,6 +149,11 @@ def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         port: int = listening.getsockname()[1]
         return port
+
+
+def different(before: Mapping[Any, bytes], after: Mapping[Any, bytes]) -> list[str]:
+    """Names of what is not the same; pytest would take minutes to show the bytes."""
+    return sorted(str(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 def stored(folder: Path = Path()) -> dict[str, int]:

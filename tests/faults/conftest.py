@@ -10,7 +10,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from conftest import WorkingCopy, clone, with_environment
+from conftest import WorkingCopy, clone, different, with_environment
 
 STAGES = ["check_params", "preprocess_prices", "train_prices", "evaluate_prices"]
 OWN = {".git", ".dvc", ".venv", "store", "__pycache__"}  # what DVC and others keep for themselves
@@ -55,8 +55,7 @@ def files(copy: WorkingCopy) -> dict[str, bytes]:
 
 def changed(before: dict[str, bytes], copy: WorkingCopy) -> list[str]:
     """The files that are not as they were."""
-    after = files(copy)
-    return sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+    return different(before, files(copy))
 
 
 def at_work(copy: WorkingCopy) -> list[psutil.Process]:
