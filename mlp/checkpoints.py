@@ -14,11 +14,12 @@ from torch import Tensor, nn
 
 from mlp.errors import InputError, reading
 from mlp.examples import Examples
-from mlp.models import NETWORKS, build
+from mlp.models import CLASSES, build
 from mlp.prediction import predict
 from mlp.spec import Architecture
 
 Count = Annotated[int, Field(ge=1)]
+Rate = Annotated[float, Field(ge=0, lt=1)]  # as of dropout
 
 
 class Part(BaseModel):
@@ -52,7 +53,7 @@ class Origin(Part):
     """The metadata of a network's file."""
 
     architecture: str  # the network's class
-    arguments: Annotated[list[Count | list[Count]], Field(min_length=2)]  # of the class
+    arguments: Annotated[list[Count | Rate | list[Count]], Field(min_length=2)]  # of the class
     summary: str  # as print shows the network
     dataset: str
     seed: int
@@ -63,7 +64,7 @@ class Origin(Part):
     @model_validator(mode="after")
     def _check(self) -> "Origin":
         of = self.images
-        if of and (of.height * of.width, len(of.classes)) != (self.arguments[0], self.arguments[-1]):
+        if of and [of.height * of.width, len(of.classes)] != self.arguments[0:3:2]:
             raise ValueError("its images do not fit its arguments")
         return self
 
@@ -103,15 +104,16 @@ def load(path: Path, dataset: str) -> nn.Module:
     origin = read_origin(path)
     if origin.dataset != dataset:
         raise InputError(f"{path}: a network trained on {origin.dataset}; needed: one trained on {dataset}")
-    if origin.architecture not in NETWORKS:
-        raise InputError(f"{path}: a network of class {origin.architecture}; those known here: {', '.join(NETWORKS)}")
+    if origin.architecture not in CLASSES:
+        raise InputError(f"{path}: a network of class {origin.architecture}; those known here: {', '.join(CLASSES)}")
     with reading(path):
         content = path.read_bytes()
         weights = tensors_from_bytes(content)
         if not all(each.dtype == torch.float32 and each.isfinite().all() for each in weights.values()):
             raise ValueError("its weights are not all finite numbers in float32")
         # before a network is built that fills the memory, or takes hours
-        sizes = [size for each in origin.arguments for size in (each if isinstance(each, list) else [each])]
+        given = [size for each in origin.arguments for size in (each if isinstance(each, list) else [each])]
+        sizes = [size for size in given if isinstance(size, int)]
         products, numbers = sum(a * b for a, b in pairwise(sizes)), sum(map(torch.numel, weights.values()))
         if len(sizes) > 1 + len(weights) or products > numbers:
             raise ValueError("its arguments are those of a larger network")

@@ -22,7 +22,7 @@ from mlp.tables import FIRST, LEAST, LOG_2, MOST, PARTS, STEPS
 Array = Any  # what an engine computes with: an array of NumPy or a tensor
 Backward = Callable[[Array], None]
 
-POSSIBLE = "what can: nn.Linear, ReLU, sigmoid, nn.Dropout, and sums of their results"
+POSSIBLE = "what can: nn.Linear, ReLU, sigmoid, nn.Dropout, sums of their results, and losses without options"
 LAYERS = (nn.Linear, nn.ReLU, nn.Sigmoid, nn.Dropout, nn.Flatten, nn.Identity)
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -171,12 +171,9 @@ class Exact(TorchFunctionMode):
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
             return operation(self, *given, **options)
-        except (
-            AttributeError,
-            IndexError,
-            TypeError,
-        ) as error:  # of operands or arguments that the operation does not know
-            raise self.refusal(f"{resolve_name(function)} with these arguments") from error
+        except (AttributeError, IndexError, TypeError) as error:  # of what the operation does not know
+            which = ", ".join(options) or "these arguments"
+            raise self.refusal(f"{resolve_name(function)} with {which}") from error
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]

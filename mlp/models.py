@@ -94,13 +94,13 @@ class BinaryShallowNeuralNet(nn.Module):
 
 
 # every class that the pipeline trains, stores and loads; docs/reproducibility.md lists the layers it may have
-NETWORKS: dict[str, type[nn.Module]] = {
+CLASSES: dict[str, type[nn.Module]] = {
     each.__name__: each for each in (ShallowNeuralNet, DeepNeuralNet, BinaryShallowNeuralNet)
 }
 
 
 def build(architecture: Architecture) -> nn.Module:
-    return NETWORKS[architecture.name](*architecture.arguments)
+    return CLASSES[architecture.name](*architecture.arguments)
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 
 class Architecture(NamedTuple):
-    name: str  # of a class in mlp.models.NETWORKS
-    arguments: list[Any]  # of that class
+    name: str  # of a class in mlp.models.CLASSES
+    arguments: list[Any]  # of that class; for images first its inputs, hidden units and outputs
 
 
 class Settings(NamedTuple):

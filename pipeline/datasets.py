@@ -55,8 +55,8 @@ def source(dataset: str) -> Source:
     else:
         known = ", ".join(sorted(path.parent.name for path in MANUAL.glob("*/dataset.json")))
         raise InputError(
-            f"params.yaml: dataset is {dataset!r}; allowed: {known}, or a folder of images, "
-            f"{folder}/train/<class>/*.png and {folder}/test/<class>/*.png"
+            f"params.yaml: dataset is {dataset!r}; allowed: {known}, or a folder {folder} "
+            "with a dataset.json, or with images, train/<class>/*.png and test/<class>/*.png"
         )
     if not 2 <= len(found.classes) <= 256 or len(set(found.classes)) < len(found.classes):
         raise InputError(f"{folder}: {len(found.classes)} classes; allowed: 2 to 256, each with a name of its own")

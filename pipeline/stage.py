@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import psutil
+from ruamel.yaml import YAML
 
 from mlp.errors import InputError
 from pipeline.files import remove_unfinished
@@ -26,23 +27,23 @@ def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
 
     def work() -> None:
         remove_unfinished()
-        sources, params = _sources(), load(schema)
+        dependencies, params = _dependencies(), load(schema)
         stage(params)
         # DVC records both as they are by the end, whatever the outputs were made from
         if load(schema) != params:
             raise InputError(f"params.yaml: {CHANGED}")
-        for path, written in sources.items():
-            if Path(path).stat().st_mtime_ns != written:
+        for path, written in dependencies.items():
+            if path.stat().st_mtime_ns != written:
                 raise InputError(f"{path}: {CHANGED}")
 
     exit_on_user_error(work)
 
 
-def _sources() -> dict[str, int]:
-    """The modules of this repository that are loaded, and when each was written."""
-    own = tuple(f"{Path.cwd()}/{folder}/" for folder in ("mlp", "pipeline", "stages"))
-    loaded = {str(getattr(module, "__file__", "")) for module in list(sys.modules.values())}
-    return {path: Path(path).stat().st_mtime_ns for path in sorted(loaded) if path.startswith(own)}
+def _dependencies() -> dict[Path, int]:
+    """What DVC takes a stage to depend on, where it has started it, and when each of them was written."""
+    name = os.environ.get("DVC_STAGE")
+    paths = YAML(typ="safe").load(Path("dvc.yaml"))["stages"][name]["deps"] if name else []
+    return {Path(path): Path(path).stat().st_mtime_ns for path in paths if "$" not in path}
 
 
 def exit_on_user_error(command: Callable[[], None]) -> None:

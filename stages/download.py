@@ -77,9 +77,10 @@ def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -
             return
         except Exception as error:  # whatever is wrong with one source, the next one is tried
             reasons.append(f"\n  {name}: {_reason(error)}")
+    advice = "" if dataset in PUBLIC else f", or correct its dataset.json (sha256sum {manual}/*-ubyte)"
     raise InputError(
         f"data/raw/{dataset}: no source has the right files:{''.join(reasons)}\n"
-        f"Put {', '.join(sha256)}, uncompressed, into {manual}"
+        f"Put {', '.join(sha256)}, uncompressed, into {manual}{advice}"
     )
 
 

@@ -29,6 +29,17 @@ ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "MLP_WORKERS": "1",
 }
+# stages by what they are about, in the order in which DVC runs them; check_params, lecture and report are about both
+IMAGES = [
+    "download",
+    "preprocess",
+    "train_shallow",
+    "train_deep",
+    "evaluate",
+    "compare_sizes",
+    "compare_learning_rates",
+]
+HOUSES = ["preprocess_prices", "train_prices", "evaluate_prices", "train_binary"]
 torch.set_num_threads(1)
 # the same examples in every run, and none too slow on a busy machine
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)

@@ -10,10 +10,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from kinds import random_images
+from mlp import images
 from mlp.checkpoints import Images, Normalisation, load, read_origin, to_bytes
 from mlp.errors import InputError
-from mlp.models import build
-from mlp.spec import Architecture
+from mlp.models import CLASSES, ShallowNeuralNet, build
+from mlp.spec import Architecture, Settings
+from pipeline.training import Job, file, unpack
+from pipeline.training import images as of_images
 
 ARCHITECTURES = [
     Architecture("ShallowNeuralNet", [8, 5, 3]),
@@ -100,6 +104,9 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
         {"arguments": [8, [6, 6], 3]},
         {"arguments": [8, [7], 3]},
         {"arguments": [8]},
+        {"arguments": [8, 0.5, 3]},
+        {"arguments": [0, [6], 3]},
+        {"arguments": [8, [6], 3, 0.5]},
         {"arguments": None},
         {"seed": "0"},
         {"author": "somebody"},
@@ -115,6 +122,30 @@ def test_a_file_that_does_not_fit_its_metadata_is_refused_in_one_line(wrong: dic
         InputError, match=r"^[^\n]*file: not as a stage wrote it \(.*\); delete it and run `dvc repro`$"
     ):
         load(tmp_path / "file", "mnist")
+
+
+class WithDropout(ShallowNeuralNet):
+    """Somebody's own network."""
+
+    def __init__(self, n_x: int, n_h: int, n_y: int, rate: float) -> None:
+        super().__init__(n_x, n_h, n_y)
+        self.dropout = nn.Dropout(rate)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.fc2(self.dropout(torch.relu(self.fc1(x.flatten(1)))))
+        return logits
+
+
+def test_a_class_may_take_a_rate_beside_its_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CLASSES, "WithDropout", WithDropout)
+    images.save(random_images(100), tmp_path / "images")
+    architecture = Architecture("WithDropout", [784, 6, 10, 0.2])
+    training = [file(str(tmp_path / "images"))]
+    job = Job("images", training, None, "mnist", None, architecture, Settings(1, 50, 0.001), 0)
+    (content,) = of_images.train([job], lambda each: Path(each.path))
+    (tmp_path / "file").write_bytes(unpack(content).network)
+    assert str(load(tmp_path / "file", "mnist")) == str(build(architecture))
+    assert read_origin(tmp_path / "file").arguments == [784, 6, 10, 0.2]
 
 
 @pytest.mark.parametrize("metadata", [None, {"network": "DeepNeuralNet"}, {"network": "{}"}, {"other": ""}], ids=str)
@@ -139,8 +170,7 @@ def test_a_network_of_a_class_that_is_not_known_is_refused_in_one_line(tmp_path:
     with pytest.raises(InputError) as error:
         load(tmp_path / "file", "mnist")
     assert str(error.value) == (
-        f"{tmp_path / 'file'}: a network of class Linear; "
-        "those known here: ShallowNeuralNet, DeepNeuralNet, BinaryShallowNeuralNet"
+        f"{tmp_path / 'file'}: a network of class Linear; those known here: {', '.join(CLASSES)}"
     )
 
 

@@ -218,7 +218,7 @@ def test_one_class_or_more_than_a_byte_can_number_are_refused(
 @pytest.mark.usefixtures("shapes")
 def test_a_data_set_that_is_not_there_is_refused_with_what_there_is() -> None:
     with pytest.raises(
-        InputError, match=r"^params.yaml: dataset is 'forms'; allowed: .*data/manual/forms/train/<class>"
+        InputError, match=r"^params.yaml: dataset is 'forms'; allowed: .*data/manual/forms with a dataset.json, or"
     ):
         source("forms")
 

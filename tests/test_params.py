@@ -52,7 +52,7 @@ def test_the_file_in_the_repository_is_right() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("dataset", "../mnist", "mnist, fashion_mnist, or the name of a folder of images in data/manual"),
+        ("dataset", "../mnist", "mnist, fashion_mnist, or the name of a folder in data/manual"),
         ("hidden", [], HIDDEN),
         ("hidden", "80", HIDDEN),
         ("hidden", [1] * 11, HIDDEN),

@@ -20,19 +20,9 @@ import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from conftest import ENVIRONMENT, WorkingCopy, different, stored, with_environment, workers_of
+from conftest import ENVIRONMENT, HOUSES, IMAGES, WorkingCopy, different, stored, with_environment, workers_of
 from pipeline.files import atomic_output, remove_unfinished
 
-IMAGES = [
-    "download",
-    "preprocess",
-    "train_shallow",
-    "train_deep",
-    "evaluate",
-    "compare_sizes",
-    "compare_learning_rates",
-]
-HOUSES = ["preprocess_prices", "train_prices", "evaluate_prices", "train_binary"]
 RECOVER = "MAKEFLAGS= make recover"
 PAGES = ["lecture", "report"]  # git has their outputs and no cache, so that they are written again on a way back
 

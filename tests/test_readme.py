@@ -59,7 +59,7 @@ def shallow_clone(tmp_path: Path) -> WorkingCopy:
 def test_the_documents_are_what_make_documents_renders(shallow_clone: WorkingCopy) -> None:
     done = shallow_clone.run("python -m tools.documents")
     assert f"docs/history.md: left as it is, since this clone lacks the commits {BEFORE}, {AFTER}" in done.stdout
-    assert shallow_clone.status() == ""
+    assert shallow_clone.status() == "", "run make documents"
 
 
 @pytest.mark.slow
@@ -107,9 +107,12 @@ def test_every_make_command_of_a_document_is_there(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_of_a_document_leads_to_a_file(page: str) -> None:
-    for target in re.findall(r"\]\((?!https:)([^)]+)\)", (ROOT / page).read_text()):
-        assert (ROOT / page).parent.joinpath(target).exists(), target
+def test_every_link_of_a_document_leads_to_a_file_and_heading(page: str) -> None:
+    for target, heading in re.findall(r"\]\((?!https:)([^)#]+)#?([^)]*)\)", (ROOT / page).read_text()):
+        file = (ROOT / page).parent / target
+        assert file.exists(), target
+        headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE) if heading else [""]
+        assert heading in [each.lower().replace(" ", "-") for each in headings], heading
 
 
 def test_the_drawn_data_flow_is_that_of_dvc_yaml() -> None:
@@ -120,8 +123,8 @@ def test_the_drawn_data_flow_is_that_of_dvc_yaml() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     made_by = {path: name for name, stage in stages.items() for path in outputs(stage)}
     real = {(made_by[path], name) for name, stage in stages.items() for path in stage["deps"] if path in made_by}
-    assert drawn <= real
-    assert implied_by(drawn) == implied_by(real)
+    assert drawn <= real, "draw the arrows of dvc.yaml in docs/architecture.md"
+    assert implied_by(drawn) == implied_by(real), "draw new stages and their arrows in docs/architecture.md"
 
 
 def outputs(stage: dict[str, list[str | dict[str, object]]]) -> list[str]:

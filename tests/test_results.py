@@ -24,8 +24,8 @@ def prices() -> pd.DataFrame:
     return table[table.split == "test"]
 
 
-def test_both_networks_reach_97_percent_on_the_test_images(networks: pd.DataFrame) -> None:
-    assert (networks.groupby("network").accuracy.mean() >= 0.97).all()
+def test_the_lectures_networks_reach_97_percent_on_the_test_images(networks: pd.DataFrame) -> None:
+    assert (networks.groupby("network").accuracy.mean()[["shallow", "deep"]] >= 0.97).all()
 
 
 def test_the_summary_is_that_of_the_table_of_networks(networks: pd.DataFrame) -> None:

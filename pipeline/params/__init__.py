@@ -36,7 +36,7 @@ Size = Annotated[int, Field(ge=0, le=10**9, description="an integer from 0 to 10
 Units = Annotated[int, Field(ge=1, le=10_000, description="an integer from 1 to 10000")]
 DatasetName = Annotated[
     str,
-    Field(pattern=r"^\w[\w-]*$", description="mnist, fashion_mnist, or the name of a folder of images in data/manual"),
+    Field(pattern=r"^\w[\w-]*$", description="mnist, fashion_mnist, or the name of a folder in data/manual"),
 ]
 Seed = Annotated[int, Field(ge=0, lt=2**63, description="an integer from 0 to 2^63 - 1")]
 Text = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]+$", description="a string of one line that is not empty")]

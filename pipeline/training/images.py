@@ -31,7 +31,7 @@ def train(alike: list[Job], locate: Locate) -> list[bytes]:
     from mlp.training import classification_loss
 
     job, arrays = alike[0], engine()
-    pixels, _, classes = job.architecture.arguments
+    pixels, _, classes, *_ = job.architecture.arguments
     training = images.joined([images.load(locate(each), pixels, classes) for each in job.training])
     validation = images.load(locate(job.validation), pixels, classes) if job.validation else None
     steps = math.ceil(len(training.labels) / job.settings.batch_size)

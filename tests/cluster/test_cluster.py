@@ -193,7 +193,7 @@ def test_a_worker_with_other_code_is_refused(copy: WorkingCopy, cluster: Cluster
 
 
 SEEDS = list(range(50 if LONG else 8))
-KILLS = 20 if LONG else 3
+KILLS = 40 if LONG else 3
 
 
 @pytest.fixture(scope="module")
