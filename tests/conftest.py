@@ -8,8 +8,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -128,6 +129,25 @@ def with_environment(copy: WorkingCopy) -> None:
 def workers_of(pid: int) -> list[psutil.Process]:
     """The processes that train for a stage, which this process is or has started."""
     return descendants(pid, "spawn_main")
+
+
+@contextmanager
+def no_memory_for_large_networks(pid: int) -> Iterator[None]:
+    """Kills each process that trains and takes more than a gigabyte, as a system does that runs out of memory."""
+    done = threading.Event()
+
+    def watch() -> None:
+        while not done.wait(0.05):
+            for worker in workers_of(pid):
+                with suppress(psutil.NoSuchProcess):
+                    if worker.memory_info().rss > 1e9:
+                        worker.kill()
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    yield
+    done.set()
+    watcher.join()
 
 
 def descendants(pid: int, part: str) -> list[psutil.Process]:

@@ -5,16 +5,12 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 
-from conftest import ROOT, stored, workers_of
+from conftest import ROOT, no_memory_for_large_networks, stored, workers_of
 from mlp import ames
 from mlp.ames import AmesHousingDataset, Houses
 from mlp.errors import InputError
@@ -157,30 +153,10 @@ def test_a_killed_process_costs_its_own_network_and_no_other(houses: str, monkey
     assert train(houses, 0, 1, 2, settings=LONG) == kept
 
 
-@pytest.fixture
-def no_memory_for_large_networks() -> Iterator[None]:
-    """Kills each process that takes more than a gigabyte, as a system does that runs out of memory."""
-    done = threading.Event()
-
-    def watch() -> None:
-        while not done.wait(0.05):
-            for worker in workers_of(os.getpid()):
-                with suppress(psutil.NoSuchProcess):
-                    if worker.memory_info().rss > 1e9:
-                        worker.kill()
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    yield
-    done.set()
-    watcher.join()
-
-
-@pytest.mark.usefixtures("no_memory_for_large_networks")
 def test_a_network_that_kills_its_process_each_time_is_named_when_all_others_are_kept(houses: str) -> None:
     small = jobs(houses, [0, 1, 2])
     large = small[0]._replace(architecture=Architecture("DeepNeuralNet", [16, [9000, 9000], 1]))
-    with pytest.raises(InputError) as error:
+    with no_memory_for_large_networks(os.getpid()), pytest.raises(InputError) as error:
         train_all("train", [large, *small], KEY)
     assert str(error.value) == (
         "train: DeepNeuralNet(16, [9000, 9000], 1), seed 0: its process was killed 3 times, possibly out of memory; "

@@ -14,7 +14,19 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, descendants, free_port, kill, missing, stored, workers_of
+from conftest import (
+    ENVIRONMENT,
+    ROOT,
+    WorkingCopy,
+    clone,
+    descendants,
+    free_port,
+    kill,
+    missing,
+    no_memory_for_large_networks,
+    stored,
+    workers_of,
+)
 from faults.record import LONG, record
 from mlp.house_features import FEATURES
 from mlp.spec import Architecture, Settings
@@ -158,6 +170,26 @@ def test_killed_workers_cost_no_network_and_no_byte(
     assert stage.wait() == 0, stage.communicate()
     copy.run(FORCED, MLP_STORE=str(copy.path / "store"))
     assert lock(copy) == lock(undisturbed)
+
+
+def test_a_network_that_kills_its_worker_each_time_is_named_when_all_others_are_kept(
+    copy: WorkingCopy, bare: WorkingCopy, tmp_path: Path
+) -> None:
+    copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"deep_hidden": [9000, 9000]})
+    (tmp_path / "dask").mkdir()
+    at_once = "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0"  # in place of three more workers
+    with (
+        closing(Cluster(bare, tmp_path / "dask", setup=at_once)) as cluster,
+        no_memory_for_large_networks(cluster.workers.pid),
+    ):
+        stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
+        _, said = stage.communicate()
+    assert stage.returncode == 1
+    assert said.splitlines()[-1] == (
+        "train_prices: DeepNeuralNet(16, [9000, 9000], 1), seed 0: its process was killed 3 times, "
+        "possibly out of memory; all other networks are kept"
+    )
+    assert len(stored(copy.path)) == 2  # the shallow ones
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
