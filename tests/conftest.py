@@ -145,9 +145,11 @@ def no_memory_for_large_networks(pid: int) -> Iterator[None]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    yield
-    done.set()
-    watcher.join()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
 
 
 def descendants(pid: int, part: str) -> list[psutil.Process]:
