@@ -29,7 +29,7 @@ def undisturbed(copy: WorkingCopy) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("other", "delay"), [("dvc repro evaluate_prices", 0), ("dvc exp run evaluate_prices", 3)])
 def test_a_run_beside_another(houses: WorkingCopy, other: str, delay: int) -> None:
-    """When an experiment starts, DVC stashes changes for a moment: a stage that read params.yaml then fails at its end."""
+    """An experiment stashes changes for a moment as it starts; a stage that read params.yaml then fails at its end."""
     before, expected = files(houses), undisturbed(houses)
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
     both = []
