@@ -26,7 +26,7 @@ repro: $(RUN) ## runs what changed
 
 recover: $(RUN) ## after a kill or a merge: restores DVC's own files, and runs what is missing
 	git checkout --quiet --ours dvc.lock
-	rm -f .dvc/tmp/rwlock
+	rm -f .dvc/tmp/rwlock .dvc/tmp/exps/rwlock
 	dvc repro
 
 report: $(RUN) ## writes report.html

@@ -1,12 +1,13 @@
 """Running a stage or another command, and what its user sees of errors."""
 
+import json
 import os
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
@@ -17,33 +18,78 @@ from mlp.errors import InputError
 from pipeline.files import remove_unfinished
 from pipeline.params import Params, load
 
-CHANGED = "changed while the stage ran; run `dvc repro` again"
+AGAIN = "run `dvc repro` again"
+EXPERIMENTS = Path(".dvc/tmp/exps")  # where DVC keeps the locks and processes of experiments
 
 
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
     """Runs a stage on what its schema reads from params.yaml."""
-    if "DVC_STAGE" in os.environ:
+    name = os.environ.get("DVC_STAGE")
+    if name:
         threading.Thread(target=_end_with_dvc, daemon=True).start()
 
     def work() -> None:
         remove_unfinished()
-        dependencies, params = _dependencies(), load(schema)
-        stage(params)
-        # DVC records both as they are by the end, whatever the outputs were made from
-        if load(schema) != params:
-            raise InputError(f"params.yaml: {CHANGED}")
-        for path, written in dependencies.items():
-            if path.stat().st_mtime_ns != written:
-                raise InputError(f"{path}: {CHANGED}")
+        if name:
+            with _no_experiment_starts(), _nothing_changes(name, schema) as params:
+                stage(params)
+        else:
+            stage(load(schema))
 
     exit_on_user_error(work)
 
 
-def _dependencies() -> dict[Path, int]:
-    """What DVC takes a stage to depend on, where it has started it, and when each of them was written."""
-    name = os.environ.get("DVC_STAGE")
-    paths = YAML(typ="safe").load(Path("dvc.yaml"))["stages"][name]["deps"] if name else []
-    return {Path(path): Path(path).stat().st_mtime_ns for path in paths if "$" not in path}
+@contextmanager
+def _nothing_changes(stage: str, schema: type[Params]) -> Iterator[Params]:
+    """Yields the parameters. Raises InputError if by the end they or what DVC takes the stage to depend on has changed.
+
+    DVC records both as they are by then, whatever the outputs were made from.
+    """
+    paths = YAML(typ="safe").load(Path("dvc.yaml"))["stages"][stage]["deps"]
+    dependencies = {Path(path): Path(path).stat().st_mtime_ns for path in paths if "$" not in path}
+    params = load(schema)
+    yield params
+    if load(schema) != params:
+        raise InputError(f"params.yaml: changed while the stage ran; {AGAIN}")
+    for path, written in dependencies.items():
+        if path.stat().st_mtime_ns != written:
+            raise InputError(f"{path}: changed while the stage ran; {AGAIN}")
+
+
+@contextmanager
+def _no_experiment_starts() -> Iterator[None]:
+    """Has DVC refuse `dvc exp run` in this folder. Raises InputError where one was already starting.
+
+    As it starts, an experiment takes changes back for a moment and restores outputs, even those that a stage has just
+    replaced; DVC would record them as that stage's.
+    """
+    from dvc.exceptions import DvcException  # here, as only stages need them, and importing takes a fifth of a second
+    from dvc.fs import localfs
+    from dvc.lock import LockError
+    from dvc.rwlock import rwlock
+
+    EXPERIMENTS.mkdir(parents=True, exist_ok=True)
+    started = InputError(f"`dvc exp run` started in this folder, too; {AGAIN}")
+    try:
+        # what `dvc exp run` locks first, for as long as it puts changes aside
+        with rwlock(str(EXPERIMENTS), localfs, " ".join(sys.orig_argv), ["refs/exps/stash"], [], hardlink=False):
+            if _other_experiment():
+                raise started
+            yield
+            if _other_experiment():
+                raise started
+    except LockError as error:
+        raise started from error
+    except DvcException as error:
+        raise InputError(f"{error} Run `make recover`.") from error
+
+
+def _other_experiment() -> bool:
+    """Whether an experiment that did not start this process runs in this folder."""
+    with suppress(OSError, ValueError):
+        number = json.loads((EXPERIMENTS / "run/workspace/workspace.json").read_text(encoding="utf-8"))["pid"]
+        return psutil.pid_exists(number) and number not in [process.pid for process in psutil.Process().parents()]
+    return False
 
 
 def exit_on_user_error(command: Callable[[], None]) -> None:

@@ -1,13 +1,16 @@
 """Running a stage: what it was run on is what DVC records."""
 
+import json
+import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pipeline.params import Schema
-from pipeline.stage import run
+from pipeline.stage import EXPERIMENTS, run
 
 
 class Params(Schema):
@@ -53,3 +56,30 @@ def test_what_a_stage_does_not_read_may_change_while_it_runs() -> None:
         Path("other.py").write_text("", encoding="utf-8")
 
     run(stage, Params)
+
+
+def test_a_stage_fails_beside_an_experiment_that_did_not_start_it() -> None:
+    """DVC notes in this file which process runs an experiment in the folder."""
+    file = EXPERIMENTS / "run/workspace/workspace.json"
+    file.parent.mkdir(parents=True)
+
+    def note(pid: int) -> None:
+        file.write_text(json.dumps({"pid": pid}), encoding="utf-8")
+
+    note(os.getppid())
+    run(lambda _: None, Params)
+    refused = "^`dvc exp run` started in this folder, too; run `dvc repro` again$"
+    with subprocess.Popen(["sleep", "60"]) as experiment:
+        with pytest.raises(SystemExit, match=refused):
+            run(lambda _: note(experiment.pid), Params)
+        with pytest.raises(SystemExit, match=refused):
+            run(lambda _: pytest.fail("ran"), Params)
+        experiment.kill()
+    run(lambda _: None, Params)
+
+
+def test_a_damaged_lock_is_named_with_its_remedy() -> None:
+    EXPERIMENTS.mkdir(parents=True)
+    (EXPERIMENTS / "rwlock").write_text("", encoding="utf-8")
+    with pytest.raises(SystemExit, match="RWLock-file '.dvc/tmp/exps/rwlock'.* Run `make recover`.$"):
+        run(lambda _: None, Params)

@@ -29,7 +29,7 @@ def undisturbed(copy: WorkingCopy) -> dict[str, bytes]:
 
 @pytest.mark.parametrize(("other", "delay"), [("dvc repro evaluate_prices", 0), ("dvc exp run evaluate_prices", 3)])
 def test_a_run_beside_another(houses: WorkingCopy, other: str, delay: int) -> None:
-    """An experiment stashes changes for a moment as it starts; a stage that read params.yaml then fails at its end."""
+    """As it starts, an experiment stashes changes for a moment and restores outputs; a stage that notices fails."""
     before, expected = files(houses), undisturbed(houses)
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
     both = []
@@ -40,13 +40,30 @@ def test_a_run_beside_another(houses: WorkingCopy, other: str, delay: int) -> No
         time.sleep(delay)
     for run in both:
         said = run.communicate()[1]
-        assert run.returncode == 0 or re.search("busy|lock|changed while", said), said
+        assert run.returncode == 0 or re.search("busy|lock|changed while|started in this folder", said), said
     assert houses.params()["train_prices"]["epochs"] == 1
     houses.run("dvc repro evaluate_prices")
     assert not different(results(houses), expected)
     houses.run("git checkout -q params.yaml && dvc repro evaluate_prices")
     assert not changed(before, houses)
     assert houses.status() == ""
+
+
+def test_an_experiment_is_refused_while_a_stage_runs(houses: WorkingCopy) -> None:
+    """DVC alone would let it restore outputs that the stage has just written, and record those as the stage's."""
+    expected = undisturbed(houses)
+    houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
+    with subprocess.Popen(["dvc", "repro", "-q", "evaluate_prices"], cwd=houses.path, env=ENVIRONMENT) as repro:
+        locks = houses.path / ".dvc/tmp/exps/rwlock"
+        while "stages.train_prices" not in (locks.read_text(encoding="utf-8") if locks.exists() else ""):
+            assert repro.poll() is None
+            time.sleep(0.05)
+        refused = houses.run("dvc exp run evaluate_prices", check=False)
+        assert refused.returncode == 255
+        assert "'refs/exps/stash' is busy, it is being blocked by:" in refused.stderr
+        houses.run("dvc exp run --queue evaluate_prices")
+    assert repro.returncode == 0
+    assert not different(results(houses), expected)
 
 
 def test_a_queue_goes_on_after_its_worker_was_killed_as_documented(houses: WorkingCopy) -> None:
