@@ -86,9 +86,10 @@ def _no_experiment_starts() -> Iterator[None]:
 
 def _other_experiment() -> bool:
     """Whether an experiment that did not start this process runs in this folder."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError, psutil.Error):  # none, or it was killed
         number = json.loads((EXPERIMENTS / "run/workspace/workspace.json").read_text(encoding="utf-8"))["pid"]
-        return psutil.pid_exists(number) and number not in [process.pid for process in psutil.Process().parents()]
+        process = psutil.Process(number)
+        return "dvc" in " ".join(process.cmdline()) and process not in psutil.Process().parents()
     return False
 
 
