@@ -56,7 +56,7 @@ test-remotes: $(REMOTES) ## shares the cache through a folder, an SSH server and
 test-cluster: $(CLUSTER) ## trains on a Dask cluster of this machine's own processes
 	pytest tests/cluster
 
-faults: $(CLUSTER) ## kills, damages and fills up what it can for hours, and writes docs/reliability.md
+faults: $(CLUSTER) ## runs the long fault injection tests, for hours, and writes docs/reliability.md
 	FAULTS=long pytest -n 0 --timeout 20000 tests/faults tests/test_damaged.py tests/cluster
 	python -m tools.documents
 
@@ -67,11 +67,11 @@ verify: $(RUN) ## rebuilds the last commit in many ways and compares every byte;
 	dvc repro
 	python -m tools.verify
 
-bench: $(BENCH) $(CLUSTER) ## times training beside other ways to train, and what a job costs over it on the pool and on Dask
+bench: $(BENCH) $(CLUSTER) ## compares training time with other libraries, and measures the overhead of a job on the pool and on Dask
 	python -m benchmarks.training
 	python -m benchmarks.jobs
 
-seeds: $(DEV) ## measures how small a difference the comparison can detect, with how many seeds and of how many sizes
+seeds: $(DEV) ## estimates the smallest detectable difference by number of seeds and of sizes
 	python -m benchmarks.seeds
 	python -m benchmarks.sizes
 

@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 def main(params: Params) -> None:
     if "MLP_DEVICE" not in os.environ:
-        raise InputError("MLP_DEVICE is not set; needed: the device that trains many networks at once, as cuda")
+        raise InputError("MLP_DEVICE is not set; needed: the device that trains many networks at once, such as cuda")
     torch.set_num_threads(1)
     examples = load(PROCESSED / "train.safetensors").examples()
     rows = [

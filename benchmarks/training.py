@@ -311,6 +311,7 @@ def page(rows: pd.DataFrame) -> str:
     epochs, waits = (rows[rows.measured == measured] for measured in ("epoch", "wait"))
     return document(
         "benchmarks/results.md",
+        by="make bench",
         machine=rows.machine[0],
         versions=rows.versions[0],
         epochs=epochs.run.nunique(),

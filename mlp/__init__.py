@@ -1,1 +1,1 @@
-"""Shallow and deep networks: data, training, evaluation. Knows no paths of the pipeline, no params.yaml and no DVC."""
+"""Shallow and deep networks: data, training, evaluation. Independent of DVC and params.yaml."""

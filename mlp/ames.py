@@ -111,9 +111,9 @@ def load(path: Path) -> Houses:
         least, most = torch.tensor([*BOUNDS.values(), PRICES], dtype=torch.float64).T
         table = torch.cat([houses.features, houses.prices[:, None]], dim=1)
         if n < 2 or table.dtype != torch.float64 or not ((least <= table) & (table <= most)).all():
-            raise ValueError("numbers that no houses have")
+            raise ValueError("numbers out of range")
         if not all(each.isfinite().all() for each in (*houses, houses.inputs(), houses.targets())):
-            raise ValueError("numbers that do not standardise houses")
+            raise ValueError("means or deviations that give numbers that are not finite")
         return houses
 
 
@@ -152,7 +152,7 @@ def _read(path: Path, sheet: str | None) -> list[list[float]]:
         sheet = sheets[0] if sheet is None else sheet
         if sheet not in sheets:
             there = shortened(", ".join(sheets))
-            raise InputError(f"{path}: sheet {shortened(repr(sheet))} is missing; there are: {there}")
+            raise InputError(f"{path}: sheet {shortened(repr(sheet))} is missing; available: {there}")
         place = f"{path}, sheet {shortened(sheet)}"
         book[sheet].reset_dimensions()  # a file may be wrong about them
         header = next(book[sheet].iter_rows(max_row=1, max_col=MOST_COLUMNS, values_only=True), ())
@@ -223,7 +223,7 @@ def _why_empty(path: Path, sheet: str, row: int, column: int) -> str:
 def _merged(path: Path, sheet: str, row: int, column: int | None = None) -> str:
     """Names the merged cells that cover a cell or row, if there are any.
 
-    Reads the XML, as openpyxl tells them only with the whole sheet in memory, and every cell that they cover.
+    Reads the XML, because openpyxl finds them only with the whole sheet in memory, and with every cell that they cover.
     """
     with _opened(path) as book, book[sheet]._get_source() as xml:  # type: ignore[attr-defined]
         merged = [CellRange(each.attrib["ref"]) for _, each in iterparse(xml) if each.tag.endswith("}mergeCell")]

@@ -34,7 +34,7 @@ class Normalisation(Part):
 
 
 class Images(Part):
-    """What a data set of one's own is: to ask its networks about other pictures, nobody needs the data set."""
+    """Describes a user's own data set, so that its networks can classify other pictures without it."""
 
     classes: list[str]  # their names, in the order of the network's outputs
     height: Count  # in pixels

@@ -128,9 +128,10 @@ def sign_flip(differences: NDArray[np.int64]) -> NDArray[np.float64]:
 
     Adjusted by step-down max-T (Westfall and Young, Resampling-Based Multiple Testing, 1993; Romano and Wolf, Exact and
     Approximate Stepdown Methods for Multiple Hypothesis Testing, JASA 2005): all pairs of a seed get the same sign, and
-    a pair's p-value is how often any of those that differ no more than it does then gets as large a difference. So it
-    can be as small with many pairs as with one. The family-wise error rate is at most LEVEL, whatever the variances of
-    the kinds, if the differences of pairs that do not differ are symmetric about 0, all of a seed together.
+    a pair's p-value is the share of signs for which it, or any pair that differs less, gets as large a difference as
+    its own. So it can be as small with many pairs as with one. The family-wise error rate is at most LEVEL, whatever
+    the variances of the kinds, if the differences of pairs that do not differ are symmetric about 0, all of a seed
+    together.
     """
     seeds, pairs = differences.shape
     if seeds <= 16:  # half of all signs: the opposite ones give the same absolute means

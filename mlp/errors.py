@@ -29,7 +29,7 @@ class DivergedError(InputError):
 def reading(path: Path) -> Iterator[None]:
     """Around the reading of a file that a stage wrote: raises InputError where it is missing, or not as it was written.
 
-    What is not fit for use is told with a ValueError.
+    The block raises ValueError for what is not fit for use.
     """
     try:
         yield
@@ -43,7 +43,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def shortened(text: str, most: int = 100) -> str:
-    """What comes from outside, to be shown on a line: on one, and cut off where it is long."""
+    """Text from outside for one line of a message: printable, without line ends, and cut off where it is long."""
     visible = "".join(letter if letter.isprintable() else " " for letter in text[:most])
     return " ".join(visible.split()) + ("..." if len(text) > most else "")
 
@@ -51,4 +51,4 @@ def shortened(text: str, most: int = 100) -> str:
 def need_file(path: Path) -> None:
     """Raises InputError for a folder, and for a pipe or device, which may never end. OSError where there is nothing."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise InputError(f"{path}: not a file; needed: a regular file, and no folder, pipe or device")
+        raise InputError(f"{path}: not a regular file; needed: one, and no folder, pipe or device")

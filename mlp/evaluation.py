@@ -61,7 +61,7 @@ def reliability(logits: Tensor, labels: Tensor, bins: int = 15) -> list[Bin]:
 
 
 def expected_calibration_error(bins: list[Bin]) -> float:
-    """The mean distance of confidence and accuracy over images: Guo et al., On Calibration, ICML 2017."""
+    """The mean gap between confidence and accuracy, over images: Guo et al., On Calibration, ICML 2017."""
     images = sum(each.images for each in bins)
     return math.fsum(each.images * abs(each.accuracy - each.confidence) for each in bins) / images
 

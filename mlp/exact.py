@@ -22,7 +22,7 @@ from mlp.tables import FIRST, LEAST, LOG_2, MOST, PARTS, STEPS
 Array = Any  # what an engine computes with: an array of NumPy or a tensor
 Backward = Callable[[Array], None]
 
-POSSIBLE = "what can: nn.Linear, ReLU, sigmoid, nn.Dropout, sums of their results, and losses without options"
+POSSIBLE = "supported: nn.Linear, ReLU, sigmoid, nn.Dropout, sums of their results, and losses without options"
 LAYERS = (nn.Linear, nn.ReLU, nn.Sigmoid, nn.Dropout, nn.Flatten, nn.Identity)
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
@@ -36,7 +36,7 @@ class Value:
     __slots__ = ("data", "divisor", "grad", "wanted")
 
     def __init__(self, data: Array, wanted: bool = True, divisor: Array | None = None) -> None:
-        """`wanted` is the gradient, but of an input. With a `divisor` the numbers are `data` divided by it.
+        """`wanted`: whether its gradient is; that of an input is not. The numbers are `data`, or `data` / `divisor`.
 
         Such data are bytes less a multiple of 1/64: on a grid of 14 bits as they are, and `product_bits` gives no
         fewer for sizes below 2^25.
@@ -178,7 +178,7 @@ class Exact(TorchFunctionMode):
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         if isinstance(error, AttributeError | TypeError) and "'Value'" in str(error):
-            raise self.refusal(f"something it does with a tensor ({error})") from error
+            raise self.refusal(f"an operation on a tensor ({error})") from error
 
     def refusal(self, what: str) -> InputError:
         return InputError(f"{type(self.networks[0]).__name__}: {what} cannot be computed exactly; {POSSIBLE}")
@@ -251,7 +251,7 @@ def check(network: nn.Module) -> None:
 def product_bits(*sizes: int) -> int:
     """The bits of both operands of a product, so that no sum of as many products as the largest of `sizes` rounds.
 
-    Twice as many and those of the size are at most 53; 22 is what float32 can be rounded to.
+    Twice that and the bit length of the size are at most 53 together; float32 can be rounded to 22.
     """
     return min((53 - max(sizes).bit_length()) // 2, 22)
 
@@ -274,7 +274,7 @@ ROOT = 0.7071067811865476  # about the root of 1/2
 
 
 def exp(arrays: Any, x: Array) -> Array:
-    """e^x, float64, within 4 units of the last place: two entries of tables, and a polynomial for what is left."""
+    """e^x, float64, within 4 units in the last place: two entries of tables, and a polynomial for what is left."""
     x = arrays.minimum(arrays.maximum(x, LEAST), MOST)
     steps = arrays.rint(x * PARTS)
     rest = x - steps / PARTS  # exact
@@ -284,7 +284,7 @@ def exp(arrays: Any, x: Array) -> Array:
 
 
 def log(arrays: Any, x: Array) -> Array:
-    """ln x of finite numbers, float64, within 4 units of the last place: a table, and 2 artanh of what is left."""
+    """ln x of finite numbers, float64, within 4 units in the last place: a table, and 2 artanh of what is left."""
     mantissa, exponent = arrays.frexp(x)
     low = arrays.float64(mantissa < ROOT)
     mantissa, exponent = mantissa + mantissa * low, exponent - low  # mantissas from ROOT to 2 ROOT

@@ -117,8 +117,8 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
                 _draw(parameter, 1 / math.sqrt(module.in_features), generator)
         elif parameters := [each for each, _ in module.named_parameters(name, recurse=False)]:
             raise InputError(
-                f"{type(network).__name__}: nothing says how {parameters[0]} begins; "
-                f"needed: a method initialise(generator) of {type(module).__name__}"
+                f"{type(network).__name__}: {parameters[0]} has no initialisation; "
+                f"needed: a method initialise(generator) in {type(module).__name__}"
             )
 
 

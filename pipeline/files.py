@@ -47,7 +47,7 @@ def remove_unfinished() -> None:
 
 
 def write_texts(texts: Mapping[str, str]) -> None:
-    """Writes files, all of them or none."""
+    """Writes files, and replaces none before all are written."""
     with ExitStack() as unfinished:
         for output, text in texts.items():
             path = unfinished.enter_context(atomic_output(Path(output)))

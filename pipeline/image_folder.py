@@ -41,7 +41,7 @@ def read_split(folder: Path, classes: list[str]) -> tuple[Tensor, Tensor]:
             pixels = read_grey(path)
             if images and pixels.shape != images[0].shape:
                 sizes = [f"{width} by {height}" for height, width in (pixels.shape, images[0].shape)]
-                raise InputError(f"{path}: {sizes[0]} pixels; needed: {sizes[1]}, as the images before")
+                raise InputError(f"{path}: {sizes[0]} pixels; needed: {sizes[1]}, like the images before it")
             images.append(pixels)
             labels.append(label)
     return torch.from_numpy(np.stack(images)), torch.tensor(labels, dtype=torch.uint8)

@@ -34,7 +34,7 @@ SETTINGS = {
     "deep": "[80, 40, 20] hidden units, 10 epochs, batch size 256, learning rate 0.001",
 }
 RATES_SETTINGS = ([80, 40, 20], 10, 256)  # hidden units, epochs and batch size
-NOT_ASKED = "not asked"
+NOT_JUDGED = "not judged"
 SOFTMAX = "0.08089815 0.10387528 0.14021696 0.10920108 0.12068586 0.08940628 0.10387528 0.0769527 0.08089815 0.09399024"
 
 
@@ -88,7 +88,7 @@ def main(params: Params) -> None:
         ("shallow", about_number("Test accuracy of the shallow network", SHALLOW_ALONE, shallow)),
         (
             "shallow",
-            about_number("The same, where the lecture sets it beside the deep one", SHALLOW, shallow, other_settings),
+            about_number("The same, in its comparison with the deep one", SHALLOW, shallow, other_settings),
         ),
         (
             "deep",
@@ -111,7 +111,7 @@ def main(params: Params) -> None:
     claims = [
         claim
         if is_mnist and as_in_lecture[settings]
-        else claim._replace(verdict=NOT_ASKED, reason="other settings" if is_mnist else "other images")
+        else claim._replace(verdict=NOT_JUDGED, reason="other settings" if is_mnist else "other images")
         for settings, claim in about
     ]
     if not (is_mnist and as_in_lecture["rates"]):
@@ -171,7 +171,7 @@ def about_order(shallow: list[float], deep: list[float], shown: str) -> Claim:
 
 
 def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> tuple[Claim, str]:
-    """The claim, and what follows from the curves.
+    """The claim, and see its first epoch, below.
 
     A network overfits if it is better on training images than on others. It does not if another learning rate makes
     it better on test images than it is on its own training images: then it is trained too little.
@@ -191,13 +191,13 @@ def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> tuple[Claim,
         verdict = FAILED
         text += (
             f" Learning rate {best:g} gives {statistics.mean(most):.4f} on the test images.\nSo the network of the "
-            "lecture's curve does not overfit: even on the images that it trained on it stays below that.\n"
-            "It is trained too little."
+            "lecture's curve does not overfit: even on its own training images, its accuracy is lower.\n"
+            "It is undertrained."
         )
     gap = [a - b for a, b in zip(training, test, strict=True)]
     claim = "The deep network is overfitting: training accuracy above test accuracy"
     return Claim(
-        claim, f"test accuracy {DEEP:.4f}", f"by {mean_and_std(gap)}", verdict, "what follows from the curves"
+        claim, f"test accuracy {DEEP:.4f}", f"by {mean_and_std(gap)}", verdict, "see its first epoch, below"
     ), text
 
 

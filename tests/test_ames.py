@@ -185,7 +185,7 @@ def test_a_wrong_sheet_is_one_line(tmp_path: Path) -> None:
     path = excel(tmp_path / "own.xlsx")
     with pytest.raises(InputError) as error:
         AmesHousingDataset(path, "Sheet1")
-    assert str(error.value) == f"{path}: sheet 'Sheet1' is missing; there are: Houses"
+    assert str(error.value) == f"{path}: sheet 'Sheet1' is missing; available: Houses"
 
 
 def cut(path: Path) -> None:

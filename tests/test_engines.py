@@ -134,7 +134,7 @@ def test_a_device_that_is_not_there_is_refused_in_one_line(device: str, subset: 
     done = subset.run("python -m stages.train_deep", check=False, MLP_DEVICE=device, MLP_STORE="off")
     assert done.returncode == 1
     (message,) = [line for line in done.stderr.splitlines() if line and "%" not in line]
-    assert message.startswith(f"train_deep: MLP_DEVICE is '{device}'; allowed: a device of torch, as cuda (")
+    assert message.startswith(f"train_deep: MLP_DEVICE is '{device}'; allowed: a PyTorch device, such as cuda (")
 
 
 def test_no_parameter_is_ever_minus_zero() -> None:

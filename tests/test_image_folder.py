@@ -171,7 +171,7 @@ def empty(folder: Path) -> None:
 
 
 UNREADABLE = "not a picture that can be read; needed: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
-NO_FILE = "not a file; needed: a regular file, and no folder, pipe or device"
+NO_FILE = "not a regular file; needed: one, and no folder, pipe or device"
 NO_IMAGES = "no images; needed: at least one of each class"
 
 
@@ -183,7 +183,7 @@ NO_IMAGES = "no images; needed: at least one of each class"
         (truncate, "train/Öfen/007.png", UNREADABLE),
         (into_folder, "train/Öfen/007.png", NO_FILE),
         (into_pipe, "train/Öfen/007.png", NO_FILE),
-        (enlarge, "train/Öfen/007.png", "13 by 10 pixels; needed: 12 by 10, as the images before"),
+        (enlarge, "train/Öfen/007.png", "13 by 10 pixels; needed: 12 by 10, like the images before it"),
         (empty, "train/Öfen", NO_IMAGES),
         (empty, "test/Öfen", NO_IMAGES),
         (remove, "test/Öfen", NO_IMAGES),

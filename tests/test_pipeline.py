@@ -61,7 +61,7 @@ def test_another_data_set_runs_all_of_the_images_and_the_way_back_only_the_page(
     before = outputs(subset)
     assert subset.stages_run_by("dvc exp run -S dataset=fashion_mnist") == IMAGES + PAGES
     assert "Sneaker" in (subset.path / "metrics/confusion.csv").read_text()
-    assert "not asked" in (subset.path / "docs/lecture.md").read_text()
+    assert "not judged" in (subset.path / "docs/lecture.md").read_text()
     report = (subset.path / "report.html").read_text()
     assert "test images of FashionMNIST" in report
     assert "predicted Ankle Boot" in report
@@ -83,7 +83,7 @@ def test_as_little_as_is_allowed_is_enough(subset: WorkingCopy) -> None:
     sizes = json.loads((subset.path / "metrics/sizes.json").read_text())
     assert sizes == {"hidden": None, "deep": {"accuracy": {"mean": None, "std": None}}}
     page = (subset.path / "docs/lecture.md").read_text()
-    assert "| not asked | other settings |" in page
+    assert "| not judged | other settings |" in page
     assert "| 5 | 3,985 | not measured |" in page
     assert "not measured" in (subset.path / "report.html").read_text()
     assert subset.run("dvc plots show && dvc metrics show").returncode == 0
@@ -276,7 +276,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
         ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: an integer of at least 1"),
         ("rm data/ames/*.xlsx", "preprocess_prices", "'data/ames/AmesHousing.xlsx'"),
         ("cp README.md data/ames/AmesHousing.xlsx", "preprocess_prices", "AmesHousing.xlsx: not an Excel file"),
-        ("sed -i s/Sheet1/Houses/ params.yaml", "preprocess_prices", "sheet 'Houses' is missing; there are: Sheet1"),
+        ("sed -i s/Sheet1/Houses/ params.yaml", "preprocess_prices", "sheet 'Houses' is missing; available: Sheet1"),
         ("sed -i s/600/2528/ params.yaml", "preprocess_prices", "allowed: together fewer than all 2928"),
         ("sed -i s/600/2527/ params.yaml", "preprocess_prices", "have 1, 399, 2523 houses of at most 4000 square"),
         ("rm -r models/prices/all/deep", "evaluate_prices", "models/prices/all/deep: missing"),

@@ -159,8 +159,14 @@ def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
         ("empty", "empty: no pictures in it; needed: at least one PNG, JPEG or the like"),
         ("docs", "docs: no pictures in it; needed: at least one PNG, JPEG or the like"),
         ("cut.png", "cut.png: not a picture that can be read; needed: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"),
-        ("some.png --model empty", "empty: no networks in it; needed: a network or a folder of them, as models/deep"),
-        ("some.png --model models", "models: no networks in it; needed: a network or a folder of them, as models/deep"),
+        (
+            "some.png --model empty",
+            "empty: no networks in it; needed: a network or a folder of them, such as models/deep",
+        ),
+        (
+            "some.png --model models",
+            "models: no networks in it; needed: a network or a folder of them, such as models/deep",
+        ),
         ("some.png --model none", "none: missing; run `dvc repro`"),
         ("some.png --model both", "both: networks trained on different images; needed: all on the same"),
         ("some.png --model params.yaml", "params.yaml: not as a stage wrote it"),

@@ -117,7 +117,7 @@ def test_a_stage_has_a_description_and_its_own_script(stage: str) -> None:
     ("package", "above"),
     [
         ("mlp", {"pipeline", "stages", "tools", "dvc"}),
-        ("pipeline", {"stages", "tools", "dvc"}),
+        ("pipeline", {"stages", "tools"}),
         ("stages", {"tools", "dvc"}),
     ],
 )

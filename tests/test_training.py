@@ -313,7 +313,7 @@ def frozen() -> nn.Module:
     return network
 
 
-CANNOT = "cannot be trained exactly; what can: nn.Linear, ReLU"
+CANNOT = "cannot be trained exactly; supported: nn.Linear, ReLU"
 REFUSED: dict[str, tuple[MakeNetwork, str]] = {
     **{
         str(layer): (partial(with_layer, layer), f"Sequential: its layer 2, {re.escape(str(layer))}, {CANNOT}")
@@ -327,17 +327,17 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
             nn.Softmax(1),
         )
     },
-    "torch.tanh": (partial(Does, torch.tanh), r"Does: torch\.tanh cannot be computed exactly; what can: nn.Linear"),
-    "tanh": (partial(Does, lambda x: x.tanh()), "Does: something it does with a tensor .* no attribute 'tanh'"),
-    "view": (partial(Does, lambda x: x.view(-1, 3)), r"Does: something it does with a tensor .* viewed as \(-1, 3\)"),
-    "minus": (partial(Does, lambda x: x - x), "Does: something it does with a tensor .*operand"),
+    "torch.tanh": (partial(Does, torch.tanh), r"Does: torch\.tanh cannot be computed exactly; supported: nn.Linear"),
+    "tanh": (partial(Does, lambda x: x.tanh()), "Does: an operation on a tensor .* no attribute 'tanh'"),
+    "view": (partial(Does, lambda x: x.view(-1, 3)), r"Does: an operation on a tensor .* viewed as \(-1, 3\)"),
+    "minus": (partial(Does, lambda x: x - x), "Does: an operation on a tensor .*operand"),
     "cat": (partial(Does, lambda x: torch.cat([x, x])), r"Does: torch\.cat cannot be computed exactly"),
     "alpha": (partial(Does, lambda x: torch.add(x, x, alpha=2)), r"Does: torch\.add with alpha cannot"),
     "in place": (
         partial(Does, lambda x: relu(x, inplace=True)),
         r"Does: torch\.nn\.functional\.relu with inplace cannot",
     ),
-    "a parameter": (OwnScale, r"OwnScale: nothing says how scale begins; needed: a method initialise\(generator\) of"),
+    "a parameter": (OwnScale, r"OwnScale: scale has no initialisation; needed: a method initialise\(generator\) in"),
     "frozen": (frozen, r"Sequential: its parameter 1\.weight is frozen; needed: requires_grad=True"),
 }
 

@@ -39,7 +39,7 @@ def main() -> None:
     found = [change for file in MEASURES for change in changes(file, *(_read(file, each) for each in revisions))]
     print(_run("dvc", "params", "diff", *revisions) or "The parameters are the same.\n")
     if not found:
-        print("The metrics are the same.")
+        print("The compared metrics (accuracy, RMSLE and binary test accuracy) are the same.")
         return
     adjusted = multipletests([change.p_value for change in found], LEVEL, method="holm")[1]
     rows = [

@@ -44,6 +44,7 @@ def results() -> dict[str, Any]:
     """What the templates show, from files that are in git."""
     networks, seeds = read_csv("metrics/networks.csv", OF_NETWORKS), pd.read_csv("benchmarks/seeds.csv")
     verified = pd.read_csv("docs/verified.csv", keep_default_na=False)
+    verified_gpu = pd.read_csv("docs/verified_gpu.csv")  # of a machine that is not here
     faults = pd.read_csv("docs/faults.csv")
     count = networks.seed.nunique()
     return {
@@ -66,6 +67,10 @@ def results() -> dict[str, Any]:
         "machine": verified.machine[0],
         "verified": markdown_table(
             ["circumstance", "result", "remark"], verified[["circumstance", "result", "remark"]].to_numpy().tolist()
+        ),
+        "gpu_machine": verified_gpu.machine[0],
+        "verified_gpu": markdown_table(
+            ["circumstance", "result"], verified_gpu[["circumstance", "result"]].to_numpy().tolist()
         ),
     }
 

@@ -1,4 +1,4 @@
-"""Says what a picture shows, or each picture of a folder, with the networks that the pipeline trained."""
+"""Classifies a picture, or every picture in a folder, with the networks that the pipeline trained."""
 
 import argparse
 import io
@@ -22,13 +22,13 @@ def main() -> None:
     parser.add_argument(
         "pictures",
         type=Path,
-        help="a picture of any size, light on dark or dark on light, or a folder, whose other files are skipped",
+        help="a picture of any size, light on dark or dark on light, or a folder, in which other files are skipped",
     )
     parser.add_argument(
         "--model",
         type=Path,
         default=Path("models/deep"),
-        help="a network, or a folder of them, whose mean probabilities count (default: %(default)s)",
+        help="a network, or a folder of networks, whose probabilities are averaged (default: %(default)s)",
     )
     arguments = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -62,7 +62,7 @@ def _networks(path: Path) -> dict[Path, checkpoints.Origin]:
     """A network, or those of a folder, by file."""
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
-        raise InputError(f"{path}: no networks in it; needed: a network or a folder of them, as models/deep")
+        raise InputError(f"{path}: no networks in it; needed: a network or a folder of them, such as models/deep")
     networks = {file: checkpoints.read_origin(file) for file in files}
     for file, origin in networks.items():
         if origin.normalisation is None or (origin.images is None and origin.dataset not in PUBLIC):

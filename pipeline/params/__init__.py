@@ -18,7 +18,7 @@ from ruamel.yaml.nodes import Node
 from mlp.errors import InputError, need_file, shortened
 
 MOST_BYTES = 50_000  # of a file
-MOST_LETTERS = 1000  # of a key or value in it
+MOST_CHARACTERS = 1000  # of a key or value in it
 MOST_LEVELS = 10  # of groups and lists
 MOST_ERRORS = 10  # that are told at once
 
@@ -149,17 +149,18 @@ def _parser() -> YAML:
 def _check_extent(path: Path, text: str) -> None:
     """Before anything is built of it, as a short text can stand for something enormous."""
     levels = 0
+    long = f"a value of more than {MOST_CHARACTERS:,} characters; allowed: at most {MOST_CHARACTERS:,}"
     for event in _parser().parse(text):
         levels += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         faults = {
-            f"more than {MOST_LEVELS} levels of groups and lists": levels > MOST_LEVELS,
-            f"a text or number of more than {MOST_LETTERS:,} letters": len(getattr(event, "value", "")) > MOST_LETTERS,
-            "an alias (*)": isinstance(event, AliasEvent),
-            "a tag (!)": getattr(event, "tag", None),
+            f"more than {MOST_LEVELS} nested groups or lists; allowed: at most {MOST_LEVELS}": levels > MOST_LEVELS,
+            long: len(getattr(event, "value", "")) > MOST_CHARACTERS,
+            "an alias (*); allowed: none": isinstance(event, AliasEvent),
+            "a tag (!); allowed: none": getattr(event, "tag", None),
         }
         for fault, found in faults.items():
             if found:
-                raise InputError(f"{path}, line {event.start_mark.line + 1}: {fault}; allowed: none")
+                raise InputError(f"{path}, line {event.start_mark.line + 1}: {fault}")
 
 
 def _line(schema: type[Group], error: ErrorDetails) -> str:

@@ -23,7 +23,7 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(values)
 
 
-def document(page: str, **values: Any) -> str:
-    """The text of a document of the repository, from its template beside it, which its first line names."""
+def document(page: str, by: str = "make documents", **values: Any) -> str:
+    """The text of a document of the repository, from its template beside it. Its first line names both."""
     template = f"{page}.jinja"
-    return f"<!-- rendered from {template} by `make documents`; edit that file -->\n{render(template, **values)}"
+    return f"<!-- rendered from {template} by `{by}`; edit that file -->\n{render(template, **values)}"

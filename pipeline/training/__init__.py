@@ -1,4 +1,4 @@
-"""Training as a pure function: what a job determines, and what comes out of it.
+"""Training as a pure function: what determines a network, and what comes out of it.
 
 Each kind of examples has a module here whose `train` computes jobs that are alike but for their seeds.
 """
@@ -101,4 +101,4 @@ def engine() -> Any:
         return OnTorch(device) if device else OnNumpy()
     except (RuntimeError, AssertionError) as error:  # as torch puts it, in several lines
         reason = str(error).splitlines()[0]
-        raise InputError(f"MLP_DEVICE is {device!r}; allowed: a device of torch, as cuda ({reason})") from error
+        raise InputError(f"MLP_DEVICE is {device!r}; allowed: a PyTorch device, such as cuda ({reason})") from error

@@ -179,7 +179,7 @@ def test_an_empty_workbook_lacks_its_columns(path: Path) -> None:
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_file_is_not_opened(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "own.xlsx")
-    message = "own.xlsx: not a file; needed: a regular file, and no folder, pipe or device"
+    message = "own.xlsx: not a regular file; needed: one, and no folder, pipe or device"
     assert outcome(tmp_path / "own.xlsx")[1] == message
 
 

@@ -77,8 +77,8 @@ def outcome(path: Path, content: bytes) -> tuple[str, str]:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("9" * 5000, ", line LINE: a text or number of more than 1,000 letters; allowed: none"),
-        ("[" * 3000 + "]" * 3000, ", line LINE: more than 10 levels of groups and lists; allowed: none"),
+        ("9" * 5000, ", line LINE: a value of more than 1,000 characters; allowed: at most 1,000"),
+        ("[" * 3000 + "]" * 3000, ", line LINE: more than 10 nested groups or lists; allowed: at most 10"),
         ("!!int ''", ", line LINE: a tag (!); allowed: none"),
         ("2020-99-99", ", line LINE: not YAML: '2020-99-99': month must be in 1..12"),
         ("-_", ", line LINE: not YAML: '-_': invalid literal for int() with base 10: ''"),
@@ -131,7 +131,7 @@ def test_a_byte_order_mark_is_no_part_of_the_first_key(path: Path) -> None:
 
 def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "params.yaml")
-    with pytest.raises(InputError, match=r"params.yaml: not a file; needed: a regular file"):
+    with pytest.raises(InputError, match=r"params.yaml: not a regular file; needed: one"):
         load(Params, tmp_path / "params.yaml")
 
 

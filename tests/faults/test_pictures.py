@@ -26,7 +26,7 @@ from mlp.models import build
 from mlp.spec import Architecture
 
 UNREADABLE = "not a picture that can be read; needed: BMP, GIF, JPEG, PNG, PPM, TIFF, WEBP"
-NO_FILE = "not a file; needed: a regular file, and no folder, pipe or device"
+NO_FILE = "not a regular file; needed: one, and no folder, pipe or device"
 PIXELS = np.random.default_rng(0).integers(0, 256, (30, 40, 3), dtype=np.uint8)
 MODES = {"BMP": "RGB", "GIF": "P", "JPEG": "RGB", "PNG": "RGBA", "PPM": "L", "TIFF": "CMYK", "WEBP": "RGBA"}
 

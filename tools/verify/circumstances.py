@@ -1,4 +1,4 @@
-"""Computes everything again under changed circumstances and compares every byte: the pipeline, and many trainings.
+"""Computes the pipeline and training runs of many kinds under changed circumstances, and compares every byte.
 
 The last commit is rebuilt from nothing and compared with what git has. Networks are trained with other instructions,
 libraries, threads, processors and Pythons, and compared with those of this Python. Prints what was changed and whether
@@ -65,7 +65,7 @@ def _threads(count: int) -> dict[str, str]:
 
 def _with(environment: dict[str, str], needs: str | None = None) -> Place:
     settings = [f"{name}={value}" for name, value in environment.items()]
-    return Place(f"trainings with {' '.join(settings)}", ["env", *settings, sys.executable], needs)
+    return Place(f"training with {' '.join(settings)}", ["env", *settings, sys.executable], needs)
 
 
 CIRCUMSTANCES = [
@@ -104,7 +104,7 @@ ENVIRONMENTS = [
     _with({"MLP_DEVICE": "cpu"} | _threads(8)),
 ]
 EMULATED = [
-    Place(f"trainings on an emulated {processor}", ["qemu-x86_64", "-cpu", processor, sys.executable], "DEFAULT")
+    Place(f"training on an emulated {processor}", ["qemu-x86_64", "-cpu", processor, sys.executable], "DEFAULT")
     for processor in PROCESSORS
 ]
 
@@ -128,14 +128,14 @@ def main() -> None:
     for row in rows:
         print(f"{row.circumstance:{width}}  {row.result:10}  {row.remark}".rstrip())
     if {row.result for row in rows} - {"same bytes", "not tried"}:
-        sys.exit("the bytes depend on the circumstances")
+        sys.exit("not every circumstance gave the same bytes: see the rows that differ or failed")
 
 
 def pythons(text: str) -> list[Place]:
     """The commands of a text, separated by commas or line ends."""
     commands = [command.strip() for command in re.split(r"[,\n]", text)]
     places = [shlex.split(command) for command in commands if command]
-    return [Place(f"trainings by further Python {number}", place) for number, place in enumerate(places, start=1)]
+    return [Place(f"training by further Python {number}", place) for number, place in enumerate(places, start=1)]
 
 
 def train(repository: Path, places: Sequence[Place], size: int) -> Iterator[Row]:
