@@ -15,6 +15,7 @@ from pipeline.params import load
 from pipeline.params.complete import Params
 
 DEFAULTS: dict[str, Any] = yaml.safe_load((ROOT / "params.yaml").read_text())
+DEFAULT_TEXT = yaml.safe_dump(DEFAULTS)
 HIDDEN = "a list of 1 to 10 integers, each from 1 to 10000"
 SEEDS = "a list of 1 to 1000 distinct integers, each from 0 to 2^63 - 1"
 RATE = "a number above 0 and at most 1"
@@ -165,7 +166,5 @@ def test_a_file_that_is_not_yaml_is_one_line(path: Path) -> None:
 @given(st.floats(min_value=0, max_value=1, exclude_min=True))
 def test_any_way_to_write_a_learning_rate_is_that_number(path: Path, rate: float) -> None:
     for text in (repr(rate), f"{rate:.17e}"):
-        path.write_text(
-            yaml.safe_dump(DEFAULTS).replace("learning_rate: 0.001", f"learning_rate: {text}"), encoding="utf-8"
-        )
+        path.write_text(DEFAULT_TEXT.replace("learning_rate: 0.001", f"learning_rate: {text}"), encoding="utf-8")
         assert load(Params, path).train_deep.learning_rate == rate
