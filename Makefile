@@ -25,7 +25,7 @@ repro: $(RUN) ## runs what changed
 	dvc repro
 
 recover: $(RUN) ## after a kill or a merge: restores DVC's own files, and runs what is missing
-	git checkout --quiet --ours dvc.lock
+	git checkout --quiet HEAD -- dvc.lock
 	rm -f .dvc/tmp/rwlock .dvc/tmp/exps/rwlock
 	dvc repro
 

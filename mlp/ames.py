@@ -139,8 +139,10 @@ def logarithms(prices: Tensor) -> Tensor:
 
 def _mean_and_std(numbers: list[float]) -> tuple[float, float]:
     """From sums that are rounded once, so that their order does not matter. What does not vary has deviation 1."""
+    if min(numbers) == max(numbers):  # the mean might be off by the last place
+        return numbers[0], 1.0
     mean = math.fsum(numbers) / len(numbers)
-    return mean, math.sqrt(math.fsum((each - mean) * (each - mean) for each in numbers) / len(numbers)) or 1.0
+    return mean, math.sqrt(math.fsum((each - mean) * (each - mean) for each in numbers) / len(numbers))
 
 
 def _read(path: Path, sheet: str | None) -> list[list[float]]:

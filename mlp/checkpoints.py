@@ -12,7 +12,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from mlp.errors import InputError, reading
+from mlp.errors import InputError, need_file, reading
 from mlp.examples import Examples
 from mlp.models import CLASSES, build
 from mlp.prediction import predict
@@ -130,6 +130,8 @@ def from_bytes(architecture: Architecture, content: bytes) -> nn.Module:
 
 def read_origin(path: Path) -> Origin:
     """Reads the metadata. Raises InputError where they are missing or wrong."""
+    with reading(path):
+        need_file(path)
     with reading(path), safe_open(path, "pt") as file:
         return Origin.model_validate_json(file.metadata()["network"])
 

@@ -12,7 +12,7 @@ Correct = NDArray[np.bool_]  # [seeds, images]: whether the network of each seed
 LEVEL = 0.05  # significance level of every test; intervals have coverage 1 - LEVEL
 RESAMPLES = 5_000
 NO_DIFFERENCE = "no difference shown"
-CHUNK = 250  # resamples, or signs, in memory at a time
+CHUNK = 250  # resamples, signs or pairs in memory at a time
 
 
 class Comparison(NamedTuple):
@@ -112,9 +112,13 @@ def simultaneous(observed: NDArray[np.int64], samples: NDArray[np.float64]) -> N
     """
     first, second = np.triu_indices(len(observed), 1)
     differences = observed[second] - observed[first]
-    deviations = np.abs(samples[:, second] - samples[:, first] - differences)
-    errors = np.sqrt(np.square(deviations).mean(axis=0))
-    farthest = np.divide(deviations, errors, out=np.zeros_like(deviations), where=errors > 0).max(axis=1, initial=0)
+    errors, farthest = np.zeros(len(differences)), np.zeros(len(samples))
+    for start in range(0, len(differences), CHUNK):
+        part = slice(start, start + CHUNK)
+        deviations = np.abs(samples[:, second[part]] - samples[:, first[part]] - differences[part])
+        errors[part] = np.sqrt(np.square(deviations).mean(axis=0))
+        ratios = np.divide(deviations, errors[part], out=np.zeros_like(deviations), where=errors[part] > 0)
+        farthest = np.maximum(farthest, ratios.max(axis=1))
     reach = np.quantile(farthest, 1 - LEVEL) * errors
     return np.stack([differences - reach, differences + reach])
 

@@ -53,15 +53,19 @@ def read_grey(path: Path) -> NDArray[np.uint8]:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
             if picture.width * picture.height > MOST_PIXELS:
                 raise Image.DecompressionBombError
+            if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
+                raise InputError(f"{path}: a picture of 32-bit numbers; needed: 8 or 16 bits for each colour")
             return _grey(ImageOps.exif_transpose(picture))
     except Image.DecompressionBombError as error:
         raise InputError(f"{path}: too large a picture; allowed: at most {MOST_PIXELS:,} pixels") from error
+    except InputError:
+        raise
     except Exception as error:  # a broken file makes Pillow raise whatever its parsers do
         raise InputError(f"{path}: not a picture that can be read; needed: {', '.join(FORMATS)}") from error
 
 
 def _grey(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I;16"):  # Pillow would cut off what is above 255
+    if picture.mode.startswith("I"):  # of 16 bits; Pillow would cut off what is above 255
         return (np.asarray(picture) // 256).astype(np.uint8)
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("L"))

@@ -1,5 +1,6 @@
 """Jobs on a Dask cluster, whose workers need the project's code and share no folder with this process."""
 
+import re
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -38,6 +39,9 @@ def cores(address: str) -> int:
 
 @cache
 def _client(address: str) -> Client:
+    if not re.fullmatch(r"((tcp|tls)://)?\S+:\d{1,5}", address):
+        needed = "the address of a scheduler, such as tcp://127.0.0.1:8786"
+        raise InputError(f"DASK_SCHEDULER_ADDRESS is {address!r}; allowed: {needed}")
     try:
         client = Client(address, timeout=TIMEOUT, set_as_default=False)
         client.run_on_scheduler(import_module, __name__)

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
-from mlp.errors import InputError
+from mlp.errors import InputError, shortened
 from pipeline.files import read_json
 from pipeline.params import Count, Group, Text, load
 
@@ -51,7 +51,11 @@ def source(dataset: str) -> Source:
         found = load(Source, folder / "dataset.json")  # what is JSON is YAML too
     elif (folder / "train").is_dir():
         classes = [path.name for path in visible(folder / "train") if path.is_dir()]
-        found = Source(title=dataset, classes=classes, sha256=None)
+        try:
+            found = Source(title=dataset, classes=classes, sha256=None)
+        except ValidationError as error:
+            wrong = shortened(repr(classes[int(error.errors()[0]["loc"][-1])]))
+            raise InputError(f"{folder}/train: a class named {wrong}; allowed: names of one line in UTF-8") from error
     else:
         known = ", ".join(sorted(path.parent.name for path in MANUAL.glob("*/dataset.json")))
         raise InputError(

@@ -30,6 +30,11 @@ def read_split(folder: Path, classes: list[str]) -> tuple[Tensor, Tensor]:
     """
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []
+    for path in (folder, *visible(folder)):
+        if path.is_symlink():
+            raise InputError(
+                f"{path}: a symbolic link; needed: a folder, since DVC does not see what changes behind it"
+            )
     for path in visible(folder):
         if path.name not in classes:
             raise InputError(f"{path}: not a class of the training images; allowed: {', '.join(classes)}")

@@ -4,6 +4,7 @@ import gc
 import importlib
 import multiprocessing
 import os
+import re
 import signal
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from tqdm import tqdm
 
-from mlp.errors import DivergedError, InputError
+from mlp.errors import DivergedError, InputError, shortened
 from pipeline.store import Store, code, key
 from pipeline.training import File, Job, KilledError, Locate, Trained, file, unpack
 
@@ -61,7 +62,8 @@ def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
                     break
                 there, mine = _look(store, group)
                 found |= there
-                bar.initial, bar.n = bar.initial + len(there), bar.n + len(there)  # the time left is that of training
+                if not bar.disable:  # the time left is that of training
+                    bar.initial, bar.n = bar.initial + len(there), bar.n + len(there)
                 if mine:
                     alike = [by_name[name] for name in mine]
                     running[workers.submit(alike, code(alike[0].kind))] = mine
@@ -82,12 +84,21 @@ def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
                     if kills[group[0]] < ATTEMPTS:
                         waiting.append(group)
                     else:
-                        failed[group[0]] = _killed(by_name[group[0]])
+                        failed[group[0]] = (
+                            f"{_name(by_name[group[0]])}: its process was killed {ATTEMPTS} times, "
+                            "possibly out of memory; all other networks are kept"
+                        )
                 except CancelledError:
                     failed[group[0]] = "the Dask cluster has lost its job; what was finished is in the store"
                 except ImportError as error:
                     failed[group[0]] = (
                         f"a worker cannot import all it needs ({error}); start it in a clone, with its packages"
+                    )
+                except (MemoryError, RuntimeError) as error:
+                    if not isinstance(error, MemoryError) and "memory" not in str(error):
+                        raise
+                    failed[group[0]] = (
+                        f"{_name(by_name[group[0]])}: {shortened(str(error), 200)}; all other networks are kept"
                     )
                 except InputError as error:
                     advice = f"; lower {rate} in params.yaml" if isinstance(error, DivergedError) else ""
@@ -154,12 +165,9 @@ def _groups(by_name: dict[str, Job]) -> list[list[str]]:
     return [list(group) for _, group in groupby(by_name, lambda name: by_name[name]._replace(seed=0))]
 
 
-def _killed(job: Job) -> str:
+def _name(job: Job) -> str:
     name, arguments = job.architecture
-    return (
-        f"{name}({', '.join(map(str, arguments))}), seed {job.seed}: its process was killed {ATTEMPTS} times, "
-        "possibly out of memory; all other networks are kept"
-    )
+    return f"{name}({', '.join(map(str, arguments))}), seed {job.seed}"
 
 
 def _workers() -> Workers:
@@ -179,8 +187,8 @@ def _workers() -> Workers:
 
 def _count() -> int:
     text = os.environ.get("MLP_WORKERS", str(os.cpu_count()))
-    if not text.isdecimal() or int(text) < 1:
-        raise InputError(f"MLP_WORKERS is {text!r}; allowed: an integer of at least 1")
+    if not re.fullmatch("[1-9][0-9]{0,3}", text):
+        raise InputError(f"MLP_WORKERS is {shortened(repr(text))}; allowed: an integer from 1 to 9999")
     return int(text)
 
 

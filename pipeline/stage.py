@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import NoReturn
 
@@ -45,15 +48,23 @@ def _nothing_changes(stage: str, schema: type[Params]) -> Iterator[Params]:
 
     DVC records both as they are by then, whatever the outputs were made from.
     """
-    paths = YAML(typ="safe").load(Path("dvc.yaml"))["stages"][stage]["deps"]
-    dependencies = {Path(path): Path(path).stat().st_mtime_ns for path in paths if "$" not in path}
     params = load(schema)
+    yaml = YAML(typ="safe")
+    values, paths = yaml.load(Path("params.yaml")), yaml.load(Path("dvc.yaml"))["stages"][stage]["deps"]
+    # a path may have a parameter in it, as ${preprocess_prices.file}
+    named = [re.sub(r"\$\{(.+?)\}", lambda key: reduce(getitem, key[1].split("."), values), path) for path in paths]
+    dependencies = {Path(path): _written(Path(path)) for path in named}
     yield params
     if load(schema) != params:
         raise InputError(f"params.yaml: changed while the stage ran; {AGAIN}")
     for path, written in dependencies.items():
-        if path.stat().st_mtime_ns != written:
+        if _written(path) != written:
             raise InputError(f"{path}: changed while the stage ran; {AGAIN}")
+
+
+def _written(path: Path) -> dict[Path, int]:
+    """When a file, or a folder and all that is in it, was written."""
+    return {each: each.stat().st_mtime_ns for each in (path, *path.rglob("*"))}
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mlp.errors import InputError
+from mlp.errors import InputError, shortened
 from pipeline.files import atomic_output
 from pipeline.imports import ROOT, modules
 from pipeline.training import Job
@@ -43,10 +43,14 @@ class Store:
         name = os.environ.get("MLP_STORE", str(_clone() / "store"))
         if not name:
             raise InputError("MLP_STORE is ''; allowed: a folder, or off")
-        self.folder = None if name == "off" else Path(name)
+        self.folder = None if name.lower() == "off" else Path(name)
         if self.folder:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self.claims = (self.folder / "claims").open("wb")
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+                self.claims = (self.folder / "claims").open("wb")
+            except OSError as error:
+                reason = f"MLP_STORE is {shortened(repr(name))}: {error.strerror}; allowed: a folder, or off"
+                raise InputError(reason) from error
 
     def get(self, name: str) -> bytes | None:
         if not self.folder:
@@ -101,4 +105,4 @@ def _digest(name: str, content: bytes) -> str:
 def _clone() -> Path:
     """The folder of the clone; an experiment from DVC's queue runs in a copy below its .dvc/tmp."""
     here = Path.cwd()
-    return next((parent.parent for parent in here.parents if parent.name == ".dvc"), here)
+    return next((parent.parents[2] for parent in here.parents if parent.parts[-3:] == (".dvc", "tmp", "exps")), here)

@@ -3,15 +3,22 @@
 import csv
 import io
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 
-def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """A table as text that is the same on every system: fractions have six decimals at most."""
+def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]], settings: Collection[str] = ()) -> str:
+    """A table as text that is the same on every system: fractions have six decimals at most, but in `settings`.
+
+    These columns tell rows apart, so that their numbers are written as they are.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
-    writer.writerows([round(cell, 6) if isinstance(cell, float) else cell for cell in row] for row in rows)
+    for row in rows:
+        cells = zip(header, row, strict=True)
+        writer.writerow(
+            [round(cell, 6) if isinstance(cell, float) and name not in settings else cell for name, cell in cells]
+        )
     return text.getvalue()
 
 

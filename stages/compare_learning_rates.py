@@ -35,8 +35,8 @@ def main(params: Params) -> None:
         if step % STRIDE == 0
     ]
     rows = [(job.settings.learning_rate, job.seed, *each) for job, each in zip(jobs, accuracies, strict=True)]
-    of_steps = csv_text(["learning_rate", "seed", "step", "training_loss"], losses)
-    of_networks = csv_text(["learning_rate", "seed", "training_accuracy", "test_accuracy"], rows)
+    of_steps = csv_text(["learning_rate", "seed", "step", "training_loss"], losses, ["learning_rate"])
+    of_networks = csv_text(["learning_rate", "seed", "training_accuracy", "test_accuracy"], rows, ["learning_rate"])
     with atomic_output(Path("plots/learning_rates")) as folder:
         folder.mkdir()
         write_texts({f"{folder}/first_epoch.csv": of_steps, f"{folder}/accuracy.csv": of_networks})

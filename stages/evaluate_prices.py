@@ -23,6 +23,8 @@ from pipeline.params.evaluate_prices import EvaluatePrices
 from pipeline.stage import run
 from pipeline.tables import csv_text
 
+MOST_DOLLARS = 1e15  # of a predicted price: far beyond it, no measure of its error means anything
+
 
 class Params(Schema):
     seeds: Seeds
@@ -43,6 +45,12 @@ def main(params: Params) -> None:
                 ("ridge", "", data.dollars(torch.from_numpy(ridge.predict(data.inputs().numpy())))),
             ]
             for model, seed, predicted in [*baselines, *_networks(houses, params.seeds, data)]:
+                if not ((predicted > 0) & (predicted < MOST_DOLLARS)).all():
+                    raise InputError(
+                        f"data/prices/{houses}: {model} predicts prices from {predicted.min():.3g} to "
+                        f"{predicted.max():.3g} dollars for the {split} split; needed: an Excel file without extreme "
+                        "values, or a lower train_prices.learning_rate"
+                    )
                 scores.append((houses, model, seed, split, *_scores(data.prices, predicted)))
                 if (houses, split) == ("all", "test") and seed in ("", str(params.seeds[0])):
                     pairs = zip(data.prices.tolist(), predicted.tolist(), strict=True)
@@ -73,12 +81,7 @@ def _networks(houses: str, seeds: list[int], data: Houses) -> Iterator[tuple[str
     for kind in ("shallow", "deep"):
         for seed, path in zip(seeds, by_seed(Path("models/prices", houses, kind), seeds), strict=True):
             _, outputs = predict_from_file(path, f"ames/{houses}", data.examples(), 1)
-            prices = data.dollars(outputs.squeeze(1))
-            if not ((prices > 0) & prices.isfinite()).all():
-                raise InputError(
-                    f"{path}: predicts prices that are not finite; try a smaller train_prices.learning_rate"
-                )
-            yield kind, str(seed), prices
+            yield kind, str(seed), data.dollars(outputs.squeeze(1))
 
 
 def _scores(prices: Tensor, predicted: Tensor) -> tuple[float, float, float]:

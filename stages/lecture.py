@@ -95,7 +95,7 @@ def main(params: Params) -> None:
             about_number("Test accuracy of the deep network", DEEP, deep, "; for the reason see the learning rates"),
         ),
         *(
-            ("rates", about_number(f"The same at learning rate {rate:g}, on all training images", DEEP, accuracies))
+            ("rates", about_number(f"The same at learning rate {rate}, on all training images", DEEP, accuracies))
             for rate, accuracies in rates.groupby("learning_rate", sort=False).test_accuracy.agg(list).items()
         ),
         *(
@@ -150,7 +150,7 @@ def about_curve(rate: float, curve: pd.DataFrame) -> Claim:
     verdicts = [verdict_on_number(CURVE[step], ours, at_once=len(losses)) for step, ours in losses.items()]
     verdict = next((each for each in (FAILED, OPEN) if each in verdicts), HELD if verdicts else OPEN)
     return Claim(
-        f"Losses of the deep network's first epoch, at learning rate {rate:g}",
+        f"Losses of the deep network's first epoch, at learning rate {rate}",
         " ".join(f"{CURVE[step]:.4f}" for step in losses),
         " ".join(f"{statistics.mean(ours):.4f}" for ours in losses.values()),
         verdict,
@@ -171,10 +171,10 @@ def about_order(shallow: list[float], deep: list[float], shown: str) -> Claim:
 
 
 def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> tuple[Claim, str]:
-    """The claim, and see its first epoch, below.
+    """The claim, and what follows from the curves.
 
     A network overfits if it is better on training images than on others. It does not if another learning rate makes
-    it better on test images than it is on its own training images: then it is trained too little.
+    it better on test images than it is on its own training images: then it is undertrained.
     """
     means = curves[curves.step.isin(list(CURVE))].groupby(["learning_rate", "step"]).training_loss.mean().unstack()
     distances = means.sub(pd.Series(CURVE)).pow(2).mean(axis=1)
@@ -184,13 +184,13 @@ def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> tuple[Claim,
     training, test, most = its.training_accuracy.tolist(), its.test_accuracy.tolist(), others.test_accuracy.tolist()
     verdict = verdict_on_order(training, test)
     text = (
-        f"Learning rate {nearest:g} comes nearest to the lecture's curve. After the last epoch it gives a training "
+        f"Learning rate {nearest} comes nearest to the lecture's curve. After the last epoch it gives a training "
         f"accuracy of {statistics.mean(training):.4f} and a test accuracy of {statistics.mean(test):.4f}."
     )
     if verdict_on_order(most, training) == HELD:
         verdict = FAILED
         text += (
-            f" Learning rate {best:g} gives {statistics.mean(most):.4f} on the test images.\nSo the network of the "
+            f" Learning rate {best} gives {statistics.mean(most):.4f} on the test images.\nSo the network of the "
             "lecture's curve does not overfit: even on its own training images, its accuracy is lower.\n"
             "It is undertrained."
         )
@@ -244,13 +244,13 @@ def size_rows(sizes: pd.DataFrame) -> Iterator[Sequence[str]]:
 
 
 def training(group: Training) -> str:
-    return f"{group.epochs} epochs, batch size {group.batch_size}, learning rate {group.learning_rate:g}"
+    return f"{group.epochs} epochs, batch size {group.batch_size}, learning rate {group.learning_rate}"
 
 
 def picture(curves: pd.DataFrame) -> Chart:
     """A Vega-Lite chart of the first epoch: each seed thin, their mean thick, the lecture's losses as points."""
     lecture = [{"step": step, "training_loss": loss, "of": "the lecture"} for step, loss in CURVE.items()]
-    ours = curves.assign(of=[f"learning rate {rate:g}" for rate in curves.learning_rate])
+    ours = curves.assign(of=[f"learning rate {rate}" for rate in curves.learning_rate])
     axes = {
         "x": {"field": "step", "type": "quantitative", "title": "step of the first epoch"},
         "color": {"field": "of", "type": "nominal", "sort": None, "legend": {"title": None, "symbolOpacity": 1}},

@@ -53,7 +53,7 @@ def main(params: Params) -> None:
 def _read(split: Path, classes: int) -> tuple[Tensor, Tensor]:
     """Images, uint8 [n, height, width], and their labels, int64 [n], among them each from 0 to `classes` - 1."""
     images, labels = (read_idx(Path(f"{split}-{content}-ubyte")) for content in ("images-idx3", "labels-idx1"))
-    if images.ndim != 3 or labels.shape != images.shape[:1]:
+    if images.ndim != 3 or labels.shape != images.shape[:1] or 0 in images.shape[1:]:
         shapes = [list(each.shape) for each in (images, labels)]
         raise InputError(f"{split}: images {shapes[0]}, labels {shapes[1]}; needed: [n, height, width] and [n]")
     found = set(labels.tolist())

@@ -47,7 +47,7 @@ def main(params: Params) -> None:
     chosen = min(validation_losses, key=lambda penalty: statistics.mean(validation_losses[penalty]))
     accuracies = [scores.test_accuracy for scores, _ in results if scores.l1_penalty == chosen]
     texts = {
-        "metrics/binary.csv": csv_text(Scores._fields, [scores for scores, _ in results]),
+        "metrics/binary.csv": csv_text(Scores._fields, [scores for scores, _ in results], ["l1_penalty"]),
         "metrics/binary.json": json_text({"l1_penalty": chosen, "binary": {"accuracy": summary(accuracies)}}),
     }
     with atomic_output(Path("models/binary")) as folder:

@@ -294,6 +294,17 @@ def test_a_feature_that_does_not_vary_becomes_zero(tmp_path: Path) -> None:
     assert houses.inputs().isfinite().all()
 
 
+@pytest.mark.parametrize("value", [92.9, 85.3, 0.1])
+@pytest.mark.parametrize("count", [48, 49, 337])
+def test_a_mean_that_is_off_by_the_last_place_is_no_variation(value: float, count: int) -> None:
+    houses = torch.full((count, len(FEATURES)), value, dtype=torch.float64)
+    dataset = AmesHousingDataset.__new__(AmesHousingDataset)
+    dataset.features, dataset.prices = houses, houses[:, 0]
+    (found,) = standardise(dataset, torch.arange(count), [torch.arange(count)])
+    assert (found.mean == value).all()
+    assert (found.std == 1).all()
+
+
 def test_houses_come_back_from_their_file(dataset: AmesHousingDataset, tmp_path: Path) -> None:
     (houses,) = standardise(dataset, torch.arange(50), [torch.arange(50, 70)])
     save(houses, tmp_path / "houses")

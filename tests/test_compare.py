@@ -73,6 +73,13 @@ def test_one_seed_alone_shows_no_difference() -> None:
     assert change.p_value == 1
 
 
+def test_equal_differences_are_no_proof_when_seeds_are_few() -> None:
+    """Two that are off by one image each leave a t-test no variance at all."""
+    before = pd.DataFrame({"network": "deep", "seed": [0, 1], "accuracy": [0.9718, 0.9699]})
+    (change,) = changes("metrics/networks.csv", before, before.assign(accuracy=before.accuracy + 0.0001))
+    assert change.p_value == 0.5
+
+
 def test_a_commit_that_names_a_split_otherwise_is_compared_too(subset: WorkingCopy) -> None:
     """As commits of this repository do, before the column was called `split`."""
     path = subset.path / "metrics/prices.csv"
@@ -117,8 +124,9 @@ def test_the_same_commit_has_no_differences(subset: WorkingCopy) -> None:
     assert done.stdout == f"The parameters are the same.\n\n{same}\n"
 
 
-def test_a_commit_that_is_not_there_is_said_in_one_line(subset: WorkingCopy) -> None:
-    done = subset.run("python -m tools.compare_commits HEAD nowhere", check=False)
+@pytest.mark.parametrize("revision", ["nowhere", "HEAD..HEAD", "''", "'HEAD^{tree}'", "--all"])
+def test_a_commit_that_is_not_there_is_said_in_one_line(revision: str, subset: WorkingCopy) -> None:
+    done = subset.run(f"python -m tools.compare_commits -- HEAD {revision}", check=False)
     assert done.returncode == 1
-    assert "nowhere" in done.stderr
+    assert f"{revision.strip(chr(39))}^{{commit}}" in done.stderr
     assert done.stderr.count("\n") == 1

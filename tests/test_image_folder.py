@@ -215,6 +215,25 @@ def test_one_class_or_more_than_a_byte_can_number_are_refused(
         source("shapes")
 
 
+@pytest.mark.parametrize("place", ["train", "test", "train/Kreis", "test/Kreis"])
+def test_a_link_in_place_of_a_folder_is_refused_as_dvc_does_not_see_changes_behind_it(
+    place: str, shapes: Path, tmp_path: Path
+) -> None:
+    place = place.replace("Kreis", CLASSES[0])
+    shutil.move(shapes / place, tmp_path / "elsewhere")
+    (shapes / place).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"^{shapes / place}: a symbolic link; needed: a folder, "):
+        download()
+
+
+@pytest.mark.parametrize("name", ["ca\tt", "ca\nt", "ca\udcff"])
+def test_a_class_whose_name_no_file_can_hold_is_refused(name: str, shapes: Path) -> None:
+    (shapes / "train" / name).mkdir()
+    with pytest.raises(InputError) as error:
+        source("shapes")
+    assert str(error.value) == f"{shapes}/train: a class named {name!r}; allowed: names of one line in UTF-8"
+
+
 @pytest.mark.usefixtures("shapes")
 def test_a_data_set_that_is_not_there_is_refused_with_what_there_is() -> None:
     with pytest.raises(
@@ -319,6 +338,11 @@ def test_a_declaration_without_hashes_says_what_is_missing(idx: Path) -> None:
             "t10k-images-idx3-ubyte",
             b"",
             "t10k-images-idx3-ubyte: not as a stage wrote it (not an IDX file of bytes, or not all of one",
+        ),
+        (
+            "train-images-idx3-ubyte",
+            b"\0\0\x08\3" + b"\0\0\0\x3c" + b"\0\0\0\0" + b"\0\0\0\x0a",
+            "train: images [60, 0, 10], labels [60]; needed: [n, height, width] and [n]",
         ),
         (
             "t10k-images-idx3-ubyte",

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -15,9 +16,10 @@ from mlp import ames
 from mlp.ames import AmesHousingDataset, Houses
 from mlp.errors import InputError
 from mlp.spec import Architecture, Settings
+from pipeline import jobs as pipeline_jobs
 from pipeline.jobs import on_all_cores, train_all
 from pipeline.store import key
-from pipeline.training import Job, file
+from pipeline.training import Job, KilledError, file
 
 pytestmark = pytest.mark.slow  # each starts processes that import torch
 
@@ -175,17 +177,37 @@ def test_a_training_that_diverges_names_the_stage_and_the_key_to_lower(houses: s
     )
 
 
+@pytest.mark.parametrize("error", [MemoryError("Unable to allocate 149. GiB"), RuntimeError("can't allocate memory")])
+def test_a_network_too_large_for_the_memory_is_named_and_all_others_are_kept(
+    error: Exception, houses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What NumPy and torch say of an allocation; it must not depend on this machine whether there is one."""
+
+    def submit(alike: list[Job], expected: str) -> "Future[list[bytes]]":
+        future: Future[list[bytes]] = Future()
+        if alike[0].seed == 3:
+            future.set_exception(error)
+        else:
+            future.set_result(pipeline_jobs.train(alike, expected))
+        return future
+
+    monkeypatch.setattr("pipeline.jobs._workers", lambda: pipeline_jobs.Workers(submit, lambda: 1, KilledError))
+    with pytest.raises(InputError, match=rf"^train: \w+\(.*\), seed 3: {error}; all other networks are kept$"):
+        train(houses, 3, 4, 5)
+    assert len(stored()) == 2
+
+
 def test_of_several_failures_the_first_in_order_is_reported_and_nothing_more_begins(houses: str) -> None:
     with pytest.raises(InputError, match="seed 0:"):
         train(houses, *range(30), settings=Settings(5, 64, 1e36))
 
 
-@pytest.mark.parametrize("workers", ["0", "-1", "1.5", "two", ""])
+@pytest.mark.parametrize("workers", ["0", "-1", "1.5", "two", "", "1" * 5000])
 def test_a_wrong_number_of_workers_is_refused_in_one_line(
     workers: str, houses: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLP_WORKERS", workers)
-    with pytest.raises(InputError, match=f"^MLP_WORKERS is '{workers}'; allowed: an integer of at least 1$"):
+    with pytest.raises(InputError, match=r"^MLP_WORKERS is '.*(?:'|\.\.\.); allowed: an integer from 1 to 9999$"):
         train(houses, 0)
 
 

@@ -21,6 +21,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from conftest import ENVIRONMENT, HOUSES, IMAGES, WorkingCopy, different, stored, with_environment, workers_of
+from mlp import ames
+from mlp.house_features import FEATURES
 from pipeline.files import atomic_output, remove_unfinished
 
 RECOVER = "MAKEFLAGS= make recover"
@@ -322,8 +324,42 @@ def test_prices_beyond_any_number_are_one_line_that_says_what_to_do(subset: Work
     assert done.returncode == 1
     (message,) = done.stderr.splitlines()
     assert re.fullmatch(
-        r"models/prices/.*: predicts prices that are not finite; try a smaller \S+learning_rate", message
+        r"data/prices/all: (shallow|deep) predicts prices from .* dollars for the validation split; "
+        "needed: an Excel file without extreme values, or a lower train_prices.learning_rate",
+        message,
     )
+
+
+def test_a_house_far_beyond_all_others_is_one_line_too(subset: WorkingCopy) -> None:
+    path = subset.path / "data/prices/all/test.safetensors"
+    houses = ames.load(path)
+    houses.features[0, FEATURES.index("Lot Area")] = 1e10
+    ames.save(houses, path)
+    done = subset.run("python -m stages.evaluate_prices", check=False)
+    assert done.returncode == 1
+    assert re.fullmatch(r"data/prices/all: ridge predicts prices from .* dollars for the test .*\n", done.stderr)
+
+
+def test_settings_are_told_apart_however_close_they_are(subset: WorkingCopy) -> None:
+    params = subset.params()
+    subset.edit_params(
+        train_binary=params["train_binary"] | {"l1_penalties": [0, 1e-7, 2e-7]},
+        compare_learning_rates=params["compare_learning_rates"] | {"learning_rates": [1e-7, 2e-7]},
+    )
+    for stage in ("train_binary", "compare_learning_rates", "lecture"):
+        subset.run(f"python -m stages.{stage}")
+    assert {*pd.read_csv(subset.path / "metrics/binary.csv").l1_penalty} == {0, 1e-7, 2e-7}
+    for table in ("accuracy", "first_epoch"):
+        rates = pd.read_csv(subset.path / f"plots/learning_rates/{table}.csv").learning_rate
+        assert {*rates} == {1e-7, 2e-7}
+    assert "at learning rate 2e-07, on all" in (subset.path / "docs/lecture.md").read_text()
+
+
+@pytest.mark.parametrize(("name", "value"), [("TQDM_DISABLE", "1"), ("MLP_STORE", "params.yaml")])
+def test_the_environment_ends_in_no_traceback(name: str, value: str, subset: WorkingCopy) -> None:
+    done = subset.run("python -m stages.train_binary", check=False, **{name: value})
+    expected = "" if name == "TQDM_DISABLE" else "MLP_STORE is 'params.yaml': File exists; allowed: a folder, or off\n"
+    assert (done.returncode, done.stderr) == (int(bool(expected)), expected)
 
 
 def ctrl_c(stage: psutil.Process) -> None:

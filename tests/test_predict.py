@@ -2,6 +2,7 @@
 
 import csv
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -169,12 +170,14 @@ def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
         ),
         ("some.png --model none", "none: missing; run `dvc repro`"),
         ("some.png --model both", "both: networks trained on different images; needed: all on the same"),
+        ("some.png --model pipe", "pipe: not as a stage wrote it (pipe: not a regular file; needed: one"),
         ("some.png --model params.yaml", "params.yaml: not as a stage wrote it"),
         ("some.png --model models/prices/all/deep", "ames/all; needed: one trained on images"),
     ],
 )
 def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str, subset: WorkingCopy) -> None:
     (subset.path / "empty").mkdir()
+    os.mkfifo(subset.path / "pipe")
     Image.new("L", (28, 28)).save(subset.path / "some.png")
     (subset.path / "cut.png").write_bytes((subset.path / "some.png").read_bytes()[:-20])
     (subset.path / "both").mkdir()

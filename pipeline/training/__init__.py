@@ -98,7 +98,11 @@ def engine() -> Any:
 
     device = os.environ.get("MLP_DEVICE")
     try:
-        return OnTorch(device) if device else OnNumpy()
-    except (RuntimeError, AssertionError) as error:  # as torch puts it, in several lines
+        if not device:
+            return OnNumpy()
+        arrays = OnTorch(device)
+        arrays.unstack(arrays.exp)  # some devices can be named but keep nothing
+        return arrays
+    except (RuntimeError, AssertionError, ImportError) as error:  # as torch puts it, in several lines
         reason = str(error).splitlines()[0]
         raise InputError(f"MLP_DEVICE is {device!r}; allowed: a PyTorch device, such as cuda ({reason})") from error

@@ -206,6 +206,15 @@ def test_a_scheduler_that_goes_away_is_reported_within_30_seconds_and_what_was_f
     assert stored(copy.path)
 
 
+@pytest.mark.parametrize("address", ["foo", "tcp://", "tcp://:::", "inproc://", "/etc/passwd", "tcp://127.0.0.1:abc"])
+def test_what_is_no_address_of_a_scheduler_is_refused_at_once(address: str, copy: WorkingCopy) -> None:
+    stage = start(copy, DASK_SCHEDULER_ADDRESS=address)
+    _, errors = stage.communicate(timeout=20)
+    assert stage.returncode == 1
+    assert f"DASK_SCHEDULER_ADDRESS is '{address}'; allowed: the address of a scheduler, such as tcp://" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_scheduler_that_cannot_be_reached_is_reported_within_30_seconds(copy: WorkingCopy) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS="tcp://127.0.0.1:9")
     _, errors = stage.communicate(timeout=30)

@@ -60,6 +60,22 @@ def test_the_formats_that_are_read() -> None:
     assert sorted(MODES) == pictures.FORMATS
 
 
+@pytest.mark.parametrize("numbers", [np.int32, np.float32])
+def test_numbers_of_32_bits_whose_range_nobody_knows_are_refused(numbers: type, tmp_path: Path) -> None:
+    Image.fromarray(PIXELS[:, :, 0].astype(numbers)).save(tmp_path / "wide.tiff")
+    message = "a picture of 32-bit numbers; needed: 8 or 16 bits for each colour"
+    assert outcome(tmp_path / "wide.tiff") == ("refused", message)
+
+
+@pytest.mark.parametrize("most", [1023, 65535])
+def test_grey_of_16_bits_is_read_as_it_is_seen(most: int, tmp_path: Path) -> None:
+    """Netpbm's format says how much is white."""
+    levels = (PIXELS[:, :, 0] * (most / 255)).round().astype(">u2")
+    (tmp_path / "grey.pgm").write_bytes(b"P5 40 30 %d\n" % most + levels.tobytes())
+    found = pictures.read_grey(tmp_path / "grey.pgm")
+    assert np.abs(found.astype(int) - PIXELS[:, :, 0]).max() <= 1
+
+
 @pytest.mark.parametrize("form", MODES)
 def test_a_truncated_picture_is_named(form: str, tmp_path: Path) -> None:
     """Wherever it ends, unless nothing of the picture is missing."""
