@@ -107,7 +107,7 @@ def prices_table(scores: pd.DataFrame) -> str:
 def binary_table(scores: pd.DataFrame) -> str:
     measures = {"l1_norm": ".1f", "training_loss": ".3f", "test_loss": ".3f", "test_accuracy": ".3f"}
     rows = [
-        [str(penalty), *(mean_and_std(group[measure].tolist(), form) for measure, form in measures.items())]
+        [f"{penalty:g}", *(mean_and_std(group[measure].tolist(), form) for measure, form in measures.items())]
         for penalty, group in scores.groupby("l1_penalty", sort=False)
     ]
     return markdown_table(["L1 penalty", "L1 norm of the weights", "training loss", "test loss", "test accuracy"], rows)
