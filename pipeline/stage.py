@@ -27,7 +27,7 @@ EXPERIMENTS = Path(".dvc/tmp/exps")  # where DVC keeps the locks and processes o
 
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
     """Runs a stage on what its schema reads from params.yaml."""
-    name = os.environ.get("DVC_STAGE")
+    name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # from another folder DVC writes ../dvc.yaml:name
     if name:
         threading.Thread(target=_end_with_dvc, daemon=True).start()
 

@@ -201,7 +201,7 @@ def _verify(file: Path, sha256: str) -> None:
         raise InputError(f"{file.name} is missing")
     with file.open("rb") as content:
         actual = hashlib.file_digest(content, "sha256").hexdigest()
-    if actual != sha256:
+    if actual != sha256.lower():
         raise InputError(f"{file.name} has SHA-256 {actual}, not {sha256}")
 
 

@@ -272,7 +272,7 @@ def test_images_without_anything_on_them_are_refused(shapes: Path) -> None:
 
 def declare(**values: object) -> None:
     """Writes data/manual/shapes/dataset.json, with the hashes of the files beside it but for `values`."""
-    hashes = {name: hashlib.sha256((MANUAL / name).read_bytes()).hexdigest() for name in FILES}
+    hashes = {name: hashlib.sha256((MANUAL / name).read_bytes()).hexdigest().upper() for name in FILES}
     declared = {"title": "Shapes", "classes": CLASSES, "sha256": hashes} | values
     (MANUAL / "dataset.json").write_text(json.dumps(declared))
 

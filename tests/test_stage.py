@@ -36,7 +36,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     signal.signal(signal.SIGINT, handler)
 
 
-def test_a_stage_gets_what_its_schema_reads() -> None:
+@pytest.mark.parametrize("name", ["train", "../dvc.yaml:train"])
+def test_a_stage_gets_what_its_schema_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DVC names it with its file where it was started in another folder."""
+    monkeypatch.setenv("DVC_STAGE", name)
     read: list[Params] = []
     run(read.append, Params)
     assert read == [Params(hidden=[80])]
