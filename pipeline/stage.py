@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import reduce
-from operator import getitem
+from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
 
@@ -49,10 +48,9 @@ def _nothing_changes(stage: str, schema: type[Params]) -> Iterator[Params]:
     DVC records both as they are by then, whatever the outputs were made from.
     """
     params = load(schema)
-    yaml = YAML(typ="safe")
-    values, paths = yaml.load(Path("params.yaml")), yaml.load(Path("dvc.yaml"))["stages"][stage]["deps"]
-    # a path may have a parameter in it, as ${preprocess_prices.file}
-    named = [re.sub(r"\$\{(.+?)\}", lambda key: reduce(getitem, key[1].split("."), values), path) for path in paths]
+    paths = YAML(typ="safe").load(Path("dvc.yaml"))["stages"][stage]["deps"]
+    # one may have a parameter in it, such as ${preprocess_prices.file}
+    named = [re.sub(r"\$\{(.+?)\}", lambda key: attrgetter(key[1])(params), path) for path in paths]
     dependencies = {Path(path): _written(Path(path)) for path in named}
     yield params
     if load(schema) != params:

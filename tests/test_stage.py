@@ -16,6 +16,7 @@ from pipeline.stage import EXPERIMENTS, run
 
 class Params(Schema):
     hidden: list[int]
+    dataset: str = "pets"
 
 
 @pytest.fixture(autouse=True)
@@ -25,12 +26,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("DVC_STAGE", "train")
     monkeypatch.setattr("pipeline.stage._end_with_dvc", lambda: None)  # it would watch over the tests
     handler = signal.getsignal(signal.SIGINT)
-    Path("params.yaml").write_text("{hidden: [80], seeds: [0], own: {folder: pets}}", encoding="utf-8")
+    Path("params.yaml").write_text("{hidden: [80], dataset: pets, seeds: [0]}", encoding="utf-8")
     Path("data/pets/train").mkdir(parents=True)
     Path("data/pets/train/0.png").write_text("", encoding="utf-8")
-    Path("dvc.yaml").write_text(
-        "stages: {train: {cmd: train, deps: [train.py, 'data/${own.folder}']}}", encoding="utf-8"
-    )
+    Path("dvc.yaml").write_text("stages: {train: {cmd: train, deps: [train.py, 'data/${dataset}']}}", encoding="utf-8")
     Path("train.py").write_text("", encoding="utf-8")
     yield
     signal.signal(signal.SIGINT, handler)
