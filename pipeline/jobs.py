@@ -17,6 +17,7 @@ from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 from tqdm import tqdm
 
@@ -29,7 +30,9 @@ Result = TypeVar("Result")
 ATTEMPTS = 3  # at a job whose process is killed
 TICK = 0.5  # seconds between two looks at what runs
 
-_own = threading.local()  # of each thread of the pool: its process
+# The process of each thread of the pool. A threading.local would close it as its thread ends, and at exit that can be
+# while Python closes it as well.
+_processes: WeakKeyDictionary[threading.Thread, ProcessPoolExecutor] = WeakKeyDictionary()
 
 
 class Workers(NamedTuple):
@@ -199,16 +202,16 @@ def _pool(count: int) -> ThreadPoolExecutor:
 
 
 def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
-    if not hasattr(_own, "process"):
-        _own.process = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process)
+    thread = threading.current_thread()
+    if thread not in _processes:
+        _processes[thread] = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process)
         # Ctrl-C is for the stage, which ends its processes; they inherit this. To set it earlier would be no use: what
         # the executor starts first, Python's resource tracker, takes it back.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        result: Result = _own.process.submit(function, *arguments).result()
-        return result
+        return _processes[thread].submit(function, *arguments).result()
     except BrokenProcessPool as error:
-        del _own.process
+        del _processes[thread]
         raise KilledError from error
 
 

@@ -230,5 +230,21 @@ def test_a_file_that_changes_under_a_training_is_refused(houses: str) -> None:
     assert not stored()
 
 
+def test_the_end_of_a_stage_is_quiet_however_slowly_its_processes_are_closed() -> None:
+    script = (
+        "import math, time, concurrent.futures.process as process\n"
+        "def wakeup(self):\n"
+        "    if not self._closed:\n"
+        "        time.sleep(process._global_shutdown)\n"
+        "        self._writer.send_bytes(b'')\n"
+        "process._ThreadWakeup.wakeup = wakeup\n"
+        "from pipeline.jobs import on_all_cores\n"
+        "if __name__ == '__main__': print(on_all_cores(math.sqrt, [(4.0,), (9.0,)]))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout == "[2.0, 3.0]\n"
+    assert "Traceback" not in done.stderr
+
+
 def test_results_of_other_work_come_in_order_too() -> None:
     assert on_all_cores(pow, [(number, 2) for number in range(5)]) == [0, 1, 4, 9, 16]
