@@ -275,7 +275,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
             "models/deep/seed-0.safetensors: not as a stage wrote it",
         ),
         ("sed -i s/200/1001/ params.yaml", "preprocess", "validation_size is 1001; allowed: 0 to 1000"),
-        ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: an integer of at least 1"),
+        ("export MLP_WORKERS=0", "train_deep", "MLP_WORKERS is '0'; allowed: an integer from 1 to 9999"),
         ("rm data/ames/*.xlsx", "preprocess_prices", "'data/ames/AmesHousing.xlsx'"),
         ("cp README.md data/ames/AmesHousing.xlsx", "preprocess_prices", "AmesHousing.xlsx: not an Excel file"),
         ("sed -i s/Sheet1/Houses/ params.yaml", "preprocess_prices", "sheet 'Houses' is missing; available: Sheet1"),

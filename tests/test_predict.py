@@ -65,7 +65,7 @@ def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCop
     lines = done.stderr.splitlines()
     skipped = [
         "cut.png: not a picture",
-        "inner: not a file",
+        "inner: not a regular file",
         "notes.txt: not a picture",
         "nothing.png: shows nothing",
     ]
