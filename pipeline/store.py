@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from mlp.errors import InputError, shortened
+from mlp.errors import InputError
 from pipeline.files import atomic_output
 from pipeline.imports import ROOT, modules
 from pipeline.training import Job
@@ -45,12 +45,8 @@ class Store:
             raise InputError("MLP_STORE is ''; allowed: a folder, or off")
         self.folder = None if name.lower() == "off" else Path(name)
         if self.folder:
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-                self.claims = (self.folder / "claims").open("wb")
-            except OSError as error:
-                reason = f"MLP_STORE is {shortened(repr(name))}: {error.strerror}; allowed: a folder, or off"
-                raise InputError(reason) from error
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self.claims = (self.folder / "claims").open("wb")
 
     def get(self, name: str) -> bytes | None:
         if not self.folder:
