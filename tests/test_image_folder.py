@@ -227,7 +227,7 @@ def test_a_link_in_place_of_a_folder_is_refused_as_dvc_does_not_see_changes_behi
 
 
 @pytest.mark.parametrize("name", ["ca\tt", "ca\nt", "ca\udcff"])
-def test_a_class_whose_name_no_file_can_hold_is_refused(name: str, shapes: Path) -> None:
+def test_a_class_name_that_is_not_one_line_of_utf_8_is_refused(name: str, shapes: Path) -> None:
     (shapes / "train" / name).mkdir()
     with pytest.raises(InputError) as error:
         source("shapes")

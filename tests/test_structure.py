@@ -117,13 +117,14 @@ def test_a_stage_has_a_description_and_its_own_script(stage: str) -> None:
     ("package", "above"),
     [
         ("mlp", {"pipeline", "stages", "tools", "dvc"}),
-        ("pipeline", {"stages", "tools"}),
+        ("pipeline", {"stages", "tools", "dvc"}),
         ("stages", {"tools", "dvc"}),
     ],
 )
 def test_a_layer_imports_nothing_from_above(package: str, above: set[str]) -> None:
     for file in (ROOT / package).rglob("*.py"):
-        assert not {name.partition(".")[0] for name in imports(ast.parse(file.read_text()))} & above, file
+        locks = {"dvc"} if file == ROOT / "pipeline/stage.py" else set()  # those of DVC itself
+        assert not {name.partition(".")[0] for name in imports(ast.parse(file.read_text()))} & (above - locks), file
 
 
 def test_stages_are_scripts_of_dvc_yaml_and_nothing_else() -> None:

@@ -73,7 +73,7 @@ def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Ch
             differences = (second - first)[common]
             if len(common) < 2 or not differences.any():
                 p_value = 1.0
-            elif np.ptp(differences) < SMALLEST:  # a t-test would be certain, of however few: the sign-flip test's
+            elif np.ptp(differences) < SMALLEST:  # without variance, a t-test would reject with any number of seeds
                 p_value = 2 / 2 ** len(common)
             else:
                 p_value = float(stats.ttest_1samp(differences, 0).pvalue)

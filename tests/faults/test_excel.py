@@ -119,7 +119,7 @@ ENTITIES = b'<!DOCTYPE a [<!ENTITY e0 "0123456789">%s]><a>&e9;</a>' % NESTED
 UNREADABLE = r": not an Excel file that can be read \(.*\); allowed: an .xlsx file"
 FAR = b'<row r="%d"><c r="XFD%d"><v>1</v></c></row>'
 NUMBERS = "allowed: a number from 0 to 10000000000"
-MANY = 900_000 if LONG else 40_000  # tags of XML
+MANY = 900_000 if LONG else 100_000  # tags of XML
 
 
 @pytest.mark.parametrize(
