@@ -244,7 +244,8 @@ def size_rows(sizes: pd.DataFrame) -> Iterator[Sequence[str]]:
 
 
 def training(group: Training) -> str:
-    return f"{group.epochs} epochs, batch size {group.batch_size}, learning rate {group.learning_rate}"
+    epochs = "1 epoch" if group.epochs == 1 else f"{group.epochs} epochs"
+    return f"{epochs}, batch size {group.batch_size}, learning rate {group.learning_rate}"
 
 
 def picture(curves: pd.DataFrame) -> Chart:
