@@ -132,8 +132,8 @@ def read_origin(path: Path) -> Origin:
     """Reads the metadata. Raises InputError where they are missing or wrong."""
     with reading(path):
         need_file(path)
-    with reading(path), safe_open(path, "pt") as file:
-        return Origin.model_validate_json(file.metadata()["network"])
+        with safe_open(path, "pt") as file:
+            return Origin.model_validate_json(file.metadata()["network"])
 
 
 def predict_from_file(path: Path, dataset: str, examples: Examples, outputs: int) -> tuple[nn.Module, Tensor]:

@@ -7,6 +7,7 @@ otherwise only operations that IEEE 754 rounds correctly, one at a time. What is
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -166,7 +167,7 @@ class Exact(TorchFunctionMode):
                 return function(*args)
             raise self.refusal(resolve_name(function) or repr(function))
         given = [self.values.get(id(each), each) for each in args]
-        if operation not in PRODUCTS:
+        if function not in PRODUCTS:
             given = [each.plain() if isinstance(each, Value) else each for each in given]
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
@@ -333,18 +334,8 @@ def binary_cross_entropies(arrays: Any, probabilities: Array, labels: Array) -> 
 # operations of networks
 
 
-def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None) -> Value:
-    """x W^T + b, with W [outputs, inputs]."""
-    return _product(run, x, weight, bias, transposed=True)
-
-
-def _matmul(run: Exact, x: Value, weight: Value) -> Value:
-    """x W, with W [inputs, outputs]."""
-    return _product(run, x, weight, None, transposed=False)
-
-
-def _product(run: Exact, x: Value, weight: Value, bias: Value | None, transposed: bool) -> Value:
-    """All three products of a layer take the same rounded operands, of as many bits."""
+def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, transposed: bool = True) -> Value:
+    """x W^T + b, with W [outputs, inputs], or else x W. All three products take the same operands, of as many bits."""
     arrays, training = run.arrays, run.training
     bits = product_bits(*weight.data.shape[-2:], *x.data.shape[-2:-1] if training else ())
     weights = arrays.grid(weight.data, bits)
@@ -480,7 +471,7 @@ def _binary_cross_entropy(run: Exact, probabilities: Value, labels: Array) -> Va
 
 OPERATIONS: dict[Any, Callable[..., Value]] = {
     functional.linear: _linear,
-    torch.matmul: _matmul,
+    torch.matmul: partial(_linear, transposed=False),
     torch.add: _add,
     torch.mul: _multiply,
     torch.relu: _relu,
@@ -496,7 +487,7 @@ OPERATIONS: dict[Any, Callable[..., Value]] = {
     functional.mse_loss: _mse_loss,
     functional.binary_cross_entropy: _binary_cross_entropy,
 }
-PRODUCTS = (_linear, _matmul)
+PRODUCTS = (functional.linear, torch.matmul)
 METADATA = {getattr(torch.Tensor, name).__get__ for name in ("dtype", "shape", "ndim", "device")}
 DEFAULTS: dict[str, Any] = {  # of torch's options, which change nothing
     "weight": None,

@@ -69,12 +69,10 @@ def _grey(picture: Image.Image) -> NDArray[np.uint8]:
         return (np.asarray(picture) // 256).astype(np.uint8)
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("L"))
-    with_alpha = picture.convert("LA")
-    grey, alpha = np.asarray(with_alpha.getchannel("L")), np.asarray(with_alpha.getchannel("A"))
+    light, cover = picture.convert("LA").split()
+    grey, alpha = np.asarray(light), np.asarray(cover)
     behind = 0 if alpha.any() and grey[alpha > 0].mean() > 127 and alpha.min() < 255 else 255
-    return np.asarray(
-        Image.composite(with_alpha.getchannel("L"), Image.new("L", picture.size, behind), with_alpha.getchannel("A"))
-    )
+    return np.asarray(Image.composite(light, Image.new("L", picture.size, behind), cover))
 
 
 def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint8]:
@@ -87,6 +85,8 @@ def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint
     scale = BOX[dataset] / max(shown.shape)
     height, width = (max(1, round(side * scale)) for side in shown.shape)
     small = np.asarray(Image.fromarray(brightest).resize((width, height), Image.Resampling.BILINEAR))
+    if not small.any():
+        raise InputError(f"{path}: shows only specks; needed: a picture of one object")
     centre = [side / 2 for side in small.shape]
     if dataset == "mnist":
         masses = small.sum(axis=1), small.sum(axis=0)

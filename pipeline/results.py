@@ -1,15 +1,16 @@
 """The tables and numbers that stages wrote, as pages read them: checked, so that a damaged file is named."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import pandas as pd
 from pydantic import Field
 
 from mlp.errors import reading
 from pipeline.params import Schema
+from pipeline.tables import mean_and_std
 
 MOST = 1e100  # of a number: the squares of larger ones could overflow
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -73,6 +74,13 @@ def read_csv(path: str, columns: Columns, may_be_empty: bool = False) -> pd.Data
         if table.empty and not may_be_empty:
             raise ValueError("no rows")
         return table
+
+
+def over_seeds(table: pd.DataFrame, key: str, **measures: str) -> Iterator[dict[Hashable, Any]]:
+    """For each value of a column: its number of seeds, what they share, and each measure in its format."""
+    for _, group in table.groupby(key, sort=False):
+        summaries = {name: mean_and_std(group[name].dropna().tolist(), form) for name, form in measures.items()}
+        yield group.iloc[0].to_dict() | summaries | {"seeds": len(group)}
 
 
 def seeds_alike(table: pd.DataFrame, key: str, measure: str, groups: Iterable[object]) -> list[list[float]]:

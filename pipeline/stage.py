@@ -5,8 +5,6 @@ import os
 import re
 import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from operator import attrgetter
@@ -27,8 +25,6 @@ EXPERIMENTS = Path(".dvc/tmp/exps")  # where DVC keeps the locks and processes o
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
     """Runs a stage on what its schema reads from params.yaml."""
     name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # from another folder DVC writes ../dvc.yaml:name
-    if name:
-        threading.Thread(target=_end_with_dvc, daemon=True).start()
 
     def work() -> None:
         remove_unfinished()
@@ -121,16 +117,3 @@ def exit_on_user_error(command: Callable[[], None]) -> None:
 def _interrupt_once(*_: object) -> NoReturn:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would only stop the clearing up
     raise KeyboardInterrupt
-
-
-def _end_with_dvc() -> None:
-    """A stage whose DVC was killed could replace the outputs of the one that the next DVC starts."""
-    child = psutil.Process()
-    parent = child.parent()
-    if parent and parent.cmdline()[-2:-1] == ["-c"]:  # the shell: bash becomes the stage, dash stays in between
-        child = parent
-    dvc = child.ppid()
-    with suppress(psutil.NoSuchProcess):
-        while child.ppid() == dvc:
-            time.sleep(0.2)
-    os._exit(1)

@@ -3,6 +3,9 @@
 import os
 import signal
 import sys
+import threading
+import time
+from contextlib import suppress
 from typing import NoReturn
 
 if sys.stderr is None:  # closed, as by `2>&-`; the first file that is opened would take its place
@@ -26,5 +29,23 @@ def _interrupted(*_: object) -> NoReturn:
     os._exit(1)  # an exception could surface anywhere in an import, or be swallowed there
 
 
+def _end_with_dvc() -> None:
+    """A stage whose DVC was killed could replace the outputs of the one that the next DVC starts."""
+    import psutil  # here, as Ctrl-C is to be handled first
+
+    with suppress(psutil.NoSuchProcess):
+        child = psutil.Process()
+        parent = child.parent()
+        if parent and parent.cmdline()[-2:-1] == ["-c"]:  # the shell: bash becomes the stage, dash stays in between
+            child, parent = parent, parent.parent()
+        # where DVC was killed before, the first process of the system has taken its place
+        if parent and (parent.pid > 1 or "dvc" in " ".join(parent.cmdline())):
+            while child.ppid() == parent.pid:
+                time.sleep(0.2)
+    os._exit(1)
+
+
 if sys.argv[0] == "-m":  # what `python -m stages.<name>` says until that module is found
     signal.signal(signal.SIGINT, _interrupted)  # until `pipeline.stage.run` takes over
+    if "DVC_STAGE" in os.environ:
+        threading.Thread(target=_end_with_dvc, daemon=True).start()

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from pipeline.params import DatasetName, HiddenLayers, Schema, Training
 from pipeline.params.compare_learning_rates import CompareLearningRates
 from pipeline.params.compare_sizes import CompareSizes
 from pipeline.params.train_shallow import TrainShallow
-from pipeline.results import OF_NETWORKS, OF_SIZES, Columns, Evaluation, read_csv, seeds_alike
+from pipeline.results import OF_NETWORKS, OF_SIZES, Columns, Evaluation, over_seeds, read_csv, seeds_alike
 from pipeline.stage import run
 from pipeline.tables import csv_text, markdown_table, mean_and_std
 from pipeline.templates import render
@@ -116,6 +116,10 @@ def main(params: Params) -> None:
     ]
     if not (is_mnist and as_in_lecture["rates"]):
         what_follows = "The lecture's curve comes from MNIST and other settings, so nothing follows from it here."
+    size_rows = [
+        [row["hidden"], f"{row['parameters']:,}", row["validation_accuracy"], row["test_accuracy"], row["standing"]]
+        for row in over_seeds(sizes[::-1], "hidden", validation_accuracy=".4f", test_accuracy=".4f")
+    ]
     page = render(
         "lecture.md",
         dataset=description().title,
@@ -124,7 +128,7 @@ def main(params: Params) -> None:
         deep=used["deep"],
         overfitting=what_follows,
         sizes=markdown_table(
-            ["hidden layers", "parameters", "validation accuracy", "test accuracy", "standing"], size_rows(sizes)
+            ["hidden layers", "parameters", "validation accuracy", "test accuracy", "standing"], size_rows
         ),
         size_settings=training(params.compare_sizes),
     )
@@ -227,20 +231,6 @@ def about_constants() -> Iterator[Claim]:
         ("Softmax of [-1, 4, 10, 5, 7, 1, 4, -2, -1, 2] / 20", SOFTMAX, result),
     ]:
         yield Claim(claim, lecture, here, HELD if here == lecture else FAILED, "")
-
-
-def size_rows(sizes: pd.DataFrame) -> Iterator[Sequence[str]]:
-    """Of sizes from the least accurate to the best, the best first."""
-    for hidden in reversed(sizes.hidden.unique().tolist()):
-        group = sizes[sizes.hidden == hidden]
-        validation = group.validation_accuracy.dropna().tolist()
-        yield (
-            hidden,
-            f"{group.parameters.iloc[0]:,}",
-            mean_and_std(validation),
-            mean_and_std(group.test_accuracy.tolist()),
-            group.standing.iloc[0],
-        )
 
 
 def training(group: Training) -> str:

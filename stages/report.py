@@ -19,7 +19,7 @@ from pipeline.charts import LOOK, PAGE_LOOK, chart, svg
 from pipeline.datasets import description
 from pipeline.files import read_json, write_texts
 from pipeline.networks import NETWORKS
-from pipeline.params import Group, Schema
+from pipeline.params import Schema
 from pipeline.params.complete import Params
 from pipeline.results import (
     OF_NETWORKS,
@@ -30,15 +30,14 @@ from pipeline.results import (
     Comparison,
     Evaluation,
     Finite,
+    over_seeds,
     read_csv,
 )
 from pipeline.stage import run
-from pipeline.tables import mean_and_std
 from pipeline.templates import render
 
 MODELS = ["ridge", "shallow", "deep"]  # whose predictions of prices are drawn
 CONFUSIONS = 5  # listed of each network
-
 
 PAIRS = Columns("first second verdict", numbers="difference low high adjusted_p_value")
 CURVES = Columns("", "epoch", "training_loss", "validation_loss validation_accuracy")
@@ -81,7 +80,7 @@ def main(params: Params) -> None:
         answer=answer(evaluation.comparison, dataset, images),
         dataset=dataset,
         evaluation=evaluation,
-        networks=_over_seeds(networks, "network", accuracy=".4f", loss=".4f", calibration_error=".4f"),
+        networks=over_seeds(networks, "network", accuracy=".4f", loss=".4f", calibration_error=".4f"),
         sizes=_sizes(sizes, pairs),
         chosen_size=size.hidden,
         pictures={name: svg(each, PAGE_LOOK) for name, each in charts.items()},
@@ -89,16 +88,16 @@ def main(params: Params) -> None:
         confident_errors={name: mistakes[mistakes.network == name].to_dict("records") for name in NETWORKS},
         seed=params.seeds[0],
         prices={
-            houses: _over_seeds(table, "model", rmse=",.0f", rmsle=".4f", r2=".3f")
+            houses: over_seeds(table, "model", rmse=",.0f", rmsle=".4f", r2=".3f")
             for houses, table in tested.groupby("houses", sort=False)
         },
         models=MODELS,
-        penalties=_over_seeds(
+        penalties=over_seeds(
             penalties, "l1_penalty", l1_norm=".1f", training_loss=".3f", test_loss=".3f", test_accuracy=".4f"
         ),
         chosen_penalty=penalty.l1_penalty,
         claims=claims.to_dict("records"),
-        params=list(_flat(params)),
+        params=pd.json_normalize(params.model_dump()).to_dict("records")[0].items(),
         files=files,
     )
     vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
@@ -145,13 +144,6 @@ def _curves(*measures: str) -> pd.DataFrame:
     return pd.concat(curves).melt(["filename", "epoch"], list(measures), "field").dropna()
 
 
-def _over_seeds(table: pd.DataFrame, key: str, **measures: str) -> Iterator[dict[Hashable, Any]]:
-    """For each value of a column: its number of seeds, what they share, and each measure in its format."""
-    for _, group in table.groupby(key, sort=False):
-        summaries = {name: mean_and_std(group[name].dropna().tolist(), form) for name, form in measures.items()}
-        yield group.iloc[0].to_dict() | summaries | {"seeds": len(group)}
-
-
 def _sizes(sizes: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:
     """For each size, the best first: its accuracies, and how it compares with the best and with all others.
 
@@ -159,7 +151,7 @@ def _sizes(sizes: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[dict[Hashable, 
     """
     to_best = pairs[pairs["first"] == sizes.hidden.iloc[-1]].set_index("second").to_dict("index")
     shown = pairs[pairs.verdict.str.endswith("is better")]
-    for row in _over_seeds(sizes[::-1], "hidden", validation_accuracy=".4f", test_accuracy=".4f"):
+    for row in over_seeds(sizes[::-1], "hidden", validation_accuracy=".4f", test_accuracy=".4f"):
         counts = {"wins": (shown["first"] == row["hidden"]).sum(), "losses": (shown["second"] == row["hidden"]).sum()}
         yield row | counts | {"to_best": to_best.get(row["hidden"])}
 
@@ -188,15 +180,6 @@ def _png(image: NDArray[np.uint8]) -> str:
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", compress_level=0)
     return base64.b64encode(file.getvalue()).decode()
-
-
-def _flat(params: Group, prefix: str = "") -> Iterator[tuple[str, object]]:
-    for name in type(params).model_fields:
-        value = getattr(params, name)
-        if isinstance(value, Group):
-            yield from _flat(value, f"{name}.")
-        else:
-            yield prefix + name, value
 
 
 def _hashes(raw: Path, houses: Path) -> Iterator[tuple[str, str]]:

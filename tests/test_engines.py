@@ -129,7 +129,7 @@ def test_the_device_changes_no_output_of_any_stage(subset: WorkingCopy) -> None:
     assert subset.status() == ""  # dvc.lock has the hash of every output
 
 
-@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "hpu"])
+@pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "hpu", "mps"])
 def test_a_device_that_is_not_there_is_refused_in_one_line(device: str, subset: WorkingCopy) -> None:
     done = subset.run("python -m stages.train_deep", check=False, MLP_DEVICE=device, MLP_STORE="off")
     assert done.returncode == 1

@@ -82,6 +82,24 @@ def test_the_name_of_a_file_does_not_become_a_formula(name: str, subset: Working
     assert table(subset.run("python -m tools.predict pictures").stdout)[0] == [f"./{name}"]
 
 
+def test_the_name_of_a_class_does_not_become_a_formula(subset: WorkingCopy) -> None:
+    architecture = Architecture("ShallowNeuralNet", [4, 3, 2])
+    content = checkpoints.to_bytes(
+        build(architecture),
+        architecture,
+        "pets",
+        seed=0,
+        settings={"epochs": 1},
+        normalisation=Normalisation(mean=0.5, std=0.5),
+        images=checkpoints.Images(classes=["=cmd()", "cat"], height=2, width=2),
+    )
+    (subset.path / "pictures").mkdir()
+    (subset.path / "pictures/pets.safetensors").write_bytes(content)
+    Image.new("L", (2, 2)).save(subset.path / "pictures/one.png")
+    done = subset.run("python -m tools.predict pictures --model pictures/pets.safetensors")
+    assert done.stdout.splitlines()[0] == "file,class,'=cmd(),cat"
+
+
 @pytest.mark.parametrize("size", [(12, 10), (60, 50), (7, 31)])
 def test_a_picture_for_an_own_data_set_is_scaled_to_its_size(size: tuple[int, int], tmp_path: Path) -> None:
     """And nothing else: neither cut nor turned into light on dark."""
@@ -150,6 +168,16 @@ def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
     Image.new("L", (100, 50), colour).save(tmp_path / "nothing.png")
     with pytest.raises(InputError, match=r"nothing.png: shows nothing"):
         pictures.read(tmp_path / "nothing.png", "mnist")
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
+def test_specks_far_apart_are_refused(dataset: str, tmp_path: Path) -> None:
+    """Nothing would be left of them in a small image."""
+    pixels = np.full((1000, 1000), 255, np.uint8)
+    pixels[0, 0] = pixels[1, 1] = pixels[-1, -1] = 0
+    Image.fromarray(pixels).save(tmp_path / "specks.png")
+    with pytest.raises(InputError, match=r"specks.png: shows only specks"):
+        pictures.read(tmp_path / "specks.png", dataset)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A project with a stage that depends on one file, run by DVC."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_STAGE", "train")
-    monkeypatch.setattr("pipeline.stage._end_with_dvc", lambda: None)  # it would watch over the tests
     handler = signal.getsignal(signal.SIGINT)
     Path("params.yaml").write_text("{hidden: [80], dataset: pets, seeds: [0]}", encoding="utf-8")
     Path("data/pets/train").mkdir(parents=True)

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
 from mlp import ames, images
 from mlp.house_features import BOUNDS
+from mlp.prediction import predict
 from tools.verify import circumstances, difference, elsewhere, steps
 from tools.verify.circumstances import CIRCUMSTANCES, EMULATED, Circumstance, Row, pythons, rebuild, train
 
@@ -90,6 +91,16 @@ def test_a_metric_in_git_that_a_rebuild_does_not_give_is_a_difference(small: Wor
     assert (row.result, row.remark) == ("differs", "M metrics")
 
 
+def test_a_data_set_of_ones_own_is_no_difference(small: WorkingCopy) -> None:
+    """Git ignores its files."""
+    with (small.path / ".gitignore").open("a") as ignored:
+        ignored.write("/data/manual/*/*\n")
+    small.commit("As in this repository")
+    (small.path / "data/manual/pets/train/cat").mkdir(parents=True)
+    (small.path / "data/manual/pets/train/cat/0.png").touch()
+    assert rebuild(small.path, Circumstance("nothing", {})).result == "same bytes"
+
+
 def test_a_stage_that_fails_is_told_with_its_reason(small: WorkingCopy) -> None:
     (small.path / "train.py").write_text("raise SystemExit('no data')")
     small.commit("Broken")
@@ -128,6 +139,20 @@ def examples(tmp_path: Path) -> Path:
     houses = ames.Houses(least + inputs, prices, least, one, log_mean, log_std)
     ames.save(houses, tmp_path / "data/prices/all/train.safetensors")
     return tmp_path
+
+
+def test_images_of_any_size_and_any_number_of_classes_are_trained_on() -> None:
+    data = {
+        "images": torch.zeros(5, 3, 4, dtype=torch.uint8),
+        "labels": torch.tensor([0, 1, 11, 2, 0]),
+        "mean": torch.tensor(0.5).double(),
+        "std": torch.tensor(0.5).double(),
+        "houses": torch.zeros(5, 16).double(),
+        "prices": torch.zeros(5).double(),
+        "above_median": torch.zeros(5).double(),
+    }
+    outputs = {name: predict(make(), of).shape[1:] for name, (make, of, *_) in steps.trainings(data).items()}
+    assert outputs == {name: () if name == "binary" else (1 if name == "prices" else 12,) for name in outputs}
 
 
 @pytest.fixture

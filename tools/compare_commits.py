@@ -37,7 +37,9 @@ def main() -> None:
     parser.add_argument("before", help="a commit, branch or tag")
     parser.add_argument("after", help="the one to compare it with")
     arguments = parser.parse_args()
-    revisions = _commit(arguments.before), _commit(arguments.after)
+    revisions = arguments.before, arguments.after
+    for revision in revisions:
+        _run("git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
     found = [change for file in MEASURES for change in changes(file, *(_read(file, each) for each in revisions))]
     print(_run("dvc", "params", "diff", *revisions) or "The parameters are the same.\n")
     if not found:
@@ -78,11 +80,6 @@ def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Ch
             else:
                 p_value = float(stats.ttest_1samp(differences, 0).pvalue)
             yield Change(f"{Path(file).stem}: {', '.join(map(str, key))} {measure}", first, second, p_value)
-
-
-def _commit(revision: str) -> str:
-    _run("git", "rev-parse", "--verify", "--quiet", "--end-of-options", f"{revision}^{{commit}}")
-    return revision
 
 
 def _read(file: str, revision: str) -> pd.DataFrame:

@@ -14,9 +14,9 @@ from pipeline.datasets import source
 from pipeline.files import read_json, write_texts
 from pipeline.params import load
 from pipeline.params.complete import Params
-from pipeline.results import OF_NETWORKS, OF_PENALTIES, OF_PRICES, Evaluation, read_csv
+from pipeline.results import OF_NETWORKS, OF_PENALTIES, OF_PRICES, Evaluation, over_seeds, read_csv
 from pipeline.stage import exit_on_user_error
-from pipeline.tables import markdown_table, mean_and_std
+from pipeline.tables import markdown_table
 from pipeline.templates import document
 
 PAGES = [
@@ -77,29 +77,18 @@ def results() -> dict[str, Any]:
 
 def networks_table(scores: pd.DataFrame) -> str:
     rows = [
-        [
-            str(name),
-            *(mean_and_std(group[measure].tolist()) for measure in ("accuracy", "loss", "calibration_error")),
-            f"{group.parameters.iloc[0]:,}",
-        ]
-        for name, group in scores.groupby("network", sort=False)
+        [row["network"], row["accuracy"], row["loss"], row["calibration_error"], f"{row['parameters']:,}"]
+        for row in over_seeds(scores, "network", accuracy=".4f", loss=".4f", calibration_error=".4f")
     ]
     return markdown_table(["network", "test accuracy", "test loss", "calibration error", "parameters"], rows)
 
 
 def prices_table(scores: pd.DataFrame) -> str:
-    groups = scores[scores.split == "test"].groupby(["houses", "model"], sort=False)
+    tested = scores[scores.split == "test"]
     rows = [
-        [
-            label,
-            model,
-            mean_and_std(group.rmse.tolist(), ",.0f"),
-            mean_and_std(group.rmsle.tolist()),
-            mean_and_std(group.r2.tolist(), ".3f"),
-        ]
+        [label, row["model"], row["rmse"], row["rmsle"], row["r2"]]
         for houses, label in HOUSES.items()
-        for model in scores.model.unique()
-        for group in [groups.get_group((houses, model))]
+        for row in over_seeds(tested[tested.houses == houses], "model", rmse=",.0f", rmsle=".4f", r2=".3f")
     ]
     return markdown_table(["houses", "model", "RMSE (dollars)", "RMSLE", "R² of the log price"], rows)
 
@@ -107,8 +96,8 @@ def prices_table(scores: pd.DataFrame) -> str:
 def binary_table(scores: pd.DataFrame) -> str:
     measures = {"l1_norm": ".1f", "training_loss": ".3f", "test_loss": ".3f", "test_accuracy": ".3f"}
     rows = [
-        [f"{penalty:g}", *(mean_and_std(group[measure].tolist(), form) for measure, form in measures.items())]
-        for penalty, group in scores.groupby("l1_penalty", sort=False)
+        [f"{row['l1_penalty']:g}", *(row[name] for name in measures)]
+        for row in over_seeds(scores, "l1_penalty", **measures)
     ]
     return markdown_table(["L1 penalty", "L1 norm of the weights", "training loss", "test loss", "test accuracy"], rows)
 
@@ -117,10 +106,8 @@ def epoch_ratios(timings: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Median time of an epoch in units of its bare matrix products, by way of training and network."""
     epochs = timings[timings.measured == "epoch"]
     return {
-        way: {
-            name: epochs.ratio[(epochs.way == way) & (epochs.network == name)].median() for name in ("deep", "shallow")
-        }
-        for way in epochs.way.unique()
+        str(way): {str(name): float(each.median()) for name, each in group.groupby("network").ratio}
+        for way, group in epochs.groupby("way", sort=False)
     }
 
 

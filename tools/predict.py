@@ -36,7 +36,8 @@ def main() -> None:
     torch.set_num_threads(1)
     networks = _networks(arguments.model)
     origin = next(iter(networks.values()))
-    classes = origin.images.classes if origin.images else source(origin.dataset).classes
+    named = origin.images.classes if origin.images else source(origin.dataset).classes
+    classes = [_harmless(name, "'") for name in named]
     if not arguments.pictures.is_dir():
         (found,) = _predict(networks, _read(arguments.pictures, origin)[None], len(classes)).tolist()
         print(classes[found.index(max(found))])
@@ -52,7 +53,8 @@ def main() -> None:
     if not images:
         raise InputError(f"{arguments.pictures}: no pictures in it; needed: at least one PNG, JPEG or the like")
     of_all = _predict(networks, torch.stack(list(images.values())), len(classes)).tolist()
-    rows = [(_harmless(name), classes[row.index(max(row))], *row) for name, row in zip(images, of_all, strict=True)]
+    files = (_harmless(name, "./") for name in images)
+    rows = [(file, classes[row.index(max(row))], *row) for file, row in zip(files, of_all, strict=True)]
     print(csv_text(["file", "class", *classes], rows), end="")
     for line in skipped:
         print(line, file=sys.stderr)
@@ -93,10 +95,10 @@ def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor, classes: 
     return torch.stack(found).sum(dim=0) / len(found)
 
 
-def _harmless(name: str) -> str:
-    """On one line, and no formula for a spreadsheet, which could run commands: a path never is one."""
+def _harmless(name: str, mark: str) -> str:
+    """On one line, and marked where a spreadsheet would take it for a formula, which could run commands."""
     name = "".join(letter if letter >= " " else ascii(letter)[1:-1] for letter in name)
-    return f"./{name}" if name.startswith(("=", "+", "-", "@")) else name
+    return mark + name if name.startswith(("=", "+", "-", "@")) else name
 
 
 if __name__ == "__main__":

@@ -103,6 +103,6 @@ def engine() -> Any:
         arrays = OnTorch(device)
         arrays.unstack(arrays.exp)  # some devices can be named but keep nothing
         return arrays
-    except (RuntimeError, AssertionError, ImportError) as error:  # as torch puts it, in several lines
+    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # as torch puts it, in several lines
         reason = str(error).splitlines()[0]
         raise InputError(f"MLP_DEVICE is {device!r}; allowed: a PyTorch device, such as cuda ({reason})") from error

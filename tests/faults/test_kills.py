@@ -15,7 +15,7 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from conftest import ENVIRONMENT, WorkingCopy, workers_of
+from conftest import ENVIRONMENT, WorkingCopy, descendants, workers_of
 from faults.conftest import at_work, changed, files
 from faults.record import LONG, record
 
@@ -104,6 +104,27 @@ def killed(dvc: psutil.Process, victim: str, after: float) -> bool:
     except (ProcessLookupError, psutil.NoSuchProcess):
         pass
     return False
+
+
+@pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
+@pytest.mark.parametrize("delay", [0, 0.03, 0.1, 0.3])
+def test_a_stage_ends_though_its_dvc_was_killed_before_it_had_a_look(
+    houses: WorkingCopy, shell: str, delay: float
+) -> None:
+    houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 100_000})
+    command = ["dvc", "repro", "-q", "-s", "train_prices"]
+    with subprocess.Popen(command, cwd=houses.path, env=ENVIRONMENT | {"SHELL": shell}) as dvc:
+        while not descendants(dvc.pid, "stages.train_prices"):
+            assert dvc.poll() is None
+            time.sleep(0.01)
+        time.sleep(delay)
+        dvc.kill()
+    latest = time.monotonic() + 10
+    while (alive := at_work(houses)) and time.monotonic() < latest:
+        time.sleep(0.1)
+    for each in alive:
+        each.kill()
+    assert not alive
 
 
 def test_killed_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingCopy, runs: Runs) -> None:

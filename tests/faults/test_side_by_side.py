@@ -1,8 +1,10 @@
 """Two of anything at once in one clone: one waits or is refused, and no result is wrong."""
 
 import re
+import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -19,18 +21,20 @@ def results(copy: WorkingCopy) -> dict[str, bytes]:
     return {name: content for name, content in files(copy).items() if name.startswith(("models", "metrics", "plots"))}
 
 
-def undisturbed(copy: WorkingCopy) -> dict[str, bytes]:
-    """The results for one epoch, of which nothing remains."""
+@pytest.fixture(scope="module")
+def expected(houses_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """The results for one epoch, undisturbed."""
+    path = tmp_path_factory.mktemp("undisturbed") / "copy"
+    shutil.copytree(houses_template, path, symlinks=True)
+    copy = WorkingCopy(path)
     copy.run("dvc exp run -q -S train_prices.epochs=1 evaluate_prices")
-    found = results(copy)
-    copy.run("git checkout -q . && dvc repro -q evaluate_prices && rm -r .dvc/cache/runs store")
-    return found
+    return results(copy)
 
 
 @pytest.mark.parametrize(("other", "delay"), [("dvc repro evaluate_prices", 0), ("dvc exp run evaluate_prices", 3)])
-def test_a_run_beside_another(houses: WorkingCopy, other: str, delay: int) -> None:
+def test_a_run_beside_another(houses: WorkingCopy, expected: dict[str, bytes], other: str, delay: int) -> None:
     """As it starts, an experiment stashes changes for a moment and restores outputs; a stage that notices fails."""
-    before, expected = files(houses), undisturbed(houses)
+    before = files(houses)
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
     both = []
     for command in ("dvc repro evaluate_prices", other):
@@ -49,9 +53,8 @@ def test_a_run_beside_another(houses: WorkingCopy, other: str, delay: int) -> No
     assert houses.status() == ""
 
 
-def test_an_experiment_is_refused_while_a_stage_runs(houses: WorkingCopy) -> None:
+def test_an_experiment_is_refused_while_a_stage_runs(houses: WorkingCopy, expected: dict[str, bytes]) -> None:
     """DVC alone would let it restore outputs that the stage has just written, and record those as the stage's."""
-    expected = undisturbed(houses)
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
     with subprocess.Popen(["dvc", "repro", "-q", "evaluate_prices"], cwd=houses.path, env=ENVIRONMENT) as repro:
         locks = houses.path / ".dvc/tmp/exps/rwlock"
@@ -66,9 +69,9 @@ def test_an_experiment_is_refused_while_a_stage_runs(houses: WorkingCopy) -> Non
     assert not different(results(houses), expected)
 
 
-def test_a_queue_goes_on_after_its_worker_was_killed_as_documented(houses: WorkingCopy) -> None:
-    expected = undisturbed(houses)
-
+def test_a_queue_goes_on_after_its_worker_was_killed_as_documented(
+    houses: WorkingCopy, expected: dict[str, bytes]
+) -> None:
     def status(experiment: str) -> str:
         (line,) = [line for line in houses.run("dvc queue status").stdout.splitlines() if f" {experiment} " in line]
         return line.split()[-1]

@@ -188,7 +188,7 @@ def rebuild(repository: Path, circumstance: Circumstance) -> Row:
                 (manual / file.parent.name / file.name).symlink_to(file)
         for folder in (repository / "data/manual").iterdir():  # somebody's own data sets are not in git
             if not (manual / folder.name).exists():
-                (manual / folder.name).symlink_to(folder)
+                shutil.copytree(folder, manual / folder.name)  # as a link, it would show up in git status
         stages = YAML(typ="safe").load(clone / "dvc.yaml")["stages"]
         # --force and no store: a cache or a store that all projects of a user share is not empty
         targets = [["--single-item", stage] for stage in stages] if circumstance.one_by_one else [[]]

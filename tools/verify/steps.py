@@ -27,7 +27,6 @@ from mlp.spec import Settings
 from mlp.training import Loss, classification_loss, fit, regression_loss
 
 SEEDS = [0, 1]
-PIXELS, CLASSES = 784, 10  # of the images
 USUAL = Settings(epochs=100, batch_size=64, learning_rate=0.001)
 WILD = Settings(epochs=10, batch_size=64, learning_rate=0.1)
 
@@ -35,9 +34,9 @@ WILD = Settings(epochs=10, batch_size=64, learning_rate=0.1)
 class Residual(nn.Module):
     """Has what the lecture's networks lack: a sum of two results, and dropout."""
 
-    def __init__(self) -> None:
+    def __init__(self, n_x: int, n_y: int) -> None:
         super().__init__()
-        self.fc1, self.fc2, self.fc3 = nn.Linear(PIXELS, 32), nn.Linear(32, 32), nn.Linear(32, CLASSES)
+        self.fc1, self.fc2, self.fc3 = nn.Linear(n_x, 32), nn.Linear(32, 32), nn.Linear(32, n_y)
         self.dropout = nn.Dropout(0.2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,16 +61,17 @@ def main(examples: Path) -> None:
 def trainings(data: dict[str, Tensor]) -> dict[str, tuple[Callable[[], nn.Module], Examples, Loss, Settings]]:
     images = LabelledImages(*(data[name] for name in LabelledImages._fields)).examples()
     prices, above_median = (Examples(data["houses"], data[name]) for name in ("prices", "above_median"))
-    shallow = partial(ShallowNeuralNet, PIXELS, 64, CLASSES)
-    deep = partial(DeepNeuralNet, PIXELS, [80, 40, 20], CLASSES)
+    pixels, classes = images.inputs.shape[1], int(images.targets.max()) + 1
+    shallow = partial(ShallowNeuralNet, pixels, 64, classes)
+    deep = partial(DeepNeuralNet, pixels, [80, 40, 20], classes)
     binary_loss = partial(penalised_loss, l1_penalty=0.001)
     return {
         "shallow": (shallow, images, classification_loss, USUAL),
         "deep": (deep, images, classification_loss, USUAL),
         "wild-shallow": (shallow, images, classification_loss, WILD),
         "wild-deep": (deep, images, classification_loss, WILD),
-        "ten-layers": (partial(DeepNeuralNet, PIXELS, [20] * 10, CLASSES), images, classification_loss, USUAL),
-        "residual": (Residual, images, classification_loss, USUAL),
+        "ten-layers": (partial(DeepNeuralNet, pixels, [20] * 10, classes), images, classification_loss, USUAL),
+        "residual": (partial(Residual, pixels, classes), images, classification_loss, USUAL),
         "prices": (partial(DeepNeuralNet, len(FEATURES), [80, 40, 20], 1), prices, regression_loss, USUAL),
         "binary": (partial(BinaryShallowNeuralNet, len(FEATURES), 8), above_median, binary_loss, USUAL),
     }
@@ -108,7 +108,3 @@ def machine() -> str:
     name = f"{platform.machine()} with {instructions}, Python {python}, torch {torch.__version__}"
     device = os.environ.get("MLP_DEVICE", "cpu")
     return name if device == "cpu" else f"{OnTorch(device).name()}, {name}"
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))
