@@ -142,11 +142,11 @@ def test_a_merge_of_two_branches_that_changed_parameters_works_as_documented(sub
     with_environment(subset)
     subset.run("git switch -q -c other")
     subset.edit_params(evaluate_prices={"ridge_penalties": [1, 10]})
-    subset.run("dvc repro evaluate_prices")
+    subset.run("dvc repro")
     subset.commit("Other penalties")
     subset.run("git switch -q - && dvc checkout")
     subset.edit_params(compare_sizes=subset.params()["compare_sizes"] | {"batch_size": 40})
-    subset.run("dvc repro compare_sizes")
+    subset.run("dvc repro")
     subset.commit("Another batch size")
     assert subset.run(f"{AUTHOR}; git merge other", check=False).returncode != 0
     assert "UU dvc.lock" in subset.status()

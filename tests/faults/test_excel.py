@@ -192,7 +192,7 @@ values = st.one_of(
     st.none(),
     st.dates(),
     st.datetimes(),
-    st.sampled_from(["=A1", "#DIV/0!", "1,200", "", "x" * 1000, 10**400, *COLUMNS]),
+    st.sampled_from(["=A1", "#DIV/0!", "1,200", "", "x" * 1000, 10**300, *COLUMNS]),
 )
 NUMBER = re.compile(rb"\d+")
 PIECES = [
