@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import cache, partial
 from importlib import import_module
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +54,19 @@ def _client(address: str) -> Client:
         raise InputError(f"DASK_SCHEDULER_ADDRESS is {address!r}: no scheduler answers there ({reason})") from error
 
 
-@cache
 def _shipped(client: Client, each: File) -> Any:
-    """A file as a task of its own: a worker gets it once, from another worker that has it, and it survives them all."""
+    """A file as a task of its own: a worker gets it once, from another worker that has it, and it survives them all.
+
+    A task that fails because it waited for a worker whose network killed it is replaced.
+    """
+    sent = (_sent(client, each, attempt) for attempt in count())
+    return next(future for future in sent if future.status != "error")
+
+
+@cache
+def _sent(client: Client, each: File, attempt: int) -> Any:
     with warnings.catch_warnings(action="ignore"):  # that it is large
-        return client.submit(bytes, Path(each.path).read_bytes(), key=f"file-{each.sha256}")
+        return client.submit(bytes, Path(each.path).read_bytes(), key=f"file-{each.sha256}-{attempt}")
 
 
 def _train(train: Train, alike: list[Job], code: str, shipped: dict[str, bytes]) -> list[bytes]:

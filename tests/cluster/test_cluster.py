@@ -30,6 +30,8 @@ from conftest import (
 from faults.record import LONG, record
 from mlp.house_features import FEATURES
 from mlp.spec import Architecture, Settings
+from pipeline import jobs
+from pipeline.store import code
 from pipeline.training import prices
 
 COMMANDS = re.findall(r"^```sh\n(.*?)\n```$", (ROOT / "docs/scaling.md").read_text(), re.MULTILINE | re.DOTALL)
@@ -190,6 +192,30 @@ def test_a_network_that_kills_its_worker_each_time_is_named_when_all_others_are_
         "possibly out of memory; all other networks are kept"
     )
     assert len(stored(copy.path)) == 2  # the shallow ones
+
+
+def test_a_file_that_waited_for_a_killed_worker_is_sent_again(
+    copy: WorkingCopy, bare: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipeline import cluster as dask  # which imports Dask
+
+    monkeypatch.chdir(copy.path)
+    architecture = Architecture("ShallowNeuralNet", [len(FEATURES), 3, 1])
+    (job,) = prices.jobs("all", architecture, Settings(epochs=1, batch_size=64, learning_rate=0.001), [0])
+    (tmp_path / "dask").mkdir()
+    at_once = "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0"
+    with closing(Cluster(bare, tmp_path / "dask", setup=at_once)) as cluster:
+        client = dask._client(cluster.address)
+        busy = client.map(time.sleep, [1000, 1001])
+        cluster.wait_for(lambda: sum(map(len, client.processing().values())) == 2)
+        file = dask._shipped(client, job.training[0])
+        cluster.wait_for(lambda: sum(map(len, client.processing().values())) == 3)
+        for process in workers_of(cluster.workers.pid):
+            process.kill()
+        cluster.wait_for(lambda: {each.status for each in [file, *busy]} == {"error"})
+        there = dask.submit(cluster.address, jobs.train, [job], code(job.kind)).result(timeout=120)
+        client.close()
+    assert there == jobs.train([job], code(job.kind))
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
