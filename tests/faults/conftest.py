@@ -58,11 +58,11 @@ def changed(before: dict[str, bytes], copy: WorkingCopy) -> list[str]:
     return different(before, files(copy))
 
 
-def at_work(copy: WorkingCopy) -> list[psutil.Process]:
-    """The processes that run in a copy."""
+def at_work(copy: WorkingCopy, part: str = "") -> list[psutil.Process]:
+    """The processes that run in a copy, as far as their command lines have this part."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if Path(process.cwd()).is_relative_to(copy.path):
+            if Path(process.cwd()).is_relative_to(copy.path) and part in " ".join(process.cmdline()):
                 found.append(process)
     return found

@@ -76,17 +76,14 @@ def test_a_queue_goes_on_after_its_worker_was_killed_as_documented(
         (line,) = [line for line in houses.run("dvc queue status").stdout.splitlines() if f" {experiment} " in line]
         return line.split()[-1]
 
-    def running(part: str) -> list[psutil.Process]:
-        return [process for process in at_work(houses) if part in process.cmdline()]
-
     for name, epochs in (("first", 3), ("second", 1)):
         houses.run(f"dvc exp run --queue -n {name} -S train_prices.epochs={epochs} evaluate_prices")
     houses.run(f"dvc queue start {ALONE}")
-    while not running("stages.train_prices"):
+    while not at_work(houses, "stages.train_prices"):
         time.sleep(0.2)
-    (worker,) = running("queue-worker")
+    (worker,) = at_work(houses, "queue-worker")
     worker.kill()
-    psutil.wait_procs(running("exec-run"))
+    psutil.wait_procs(at_work(houses, "exec-run"))
     assert [status("first"), status("second")] == ["Running", "Queued"]
     houses.run(f"dvc queue kill first && dvc queue start {ALONE}")
     while status("second") != "Success":
