@@ -57,7 +57,7 @@ def _client(address: str) -> Client:
 def _shipped(client: Client, each: File) -> Any:
     """A file as a task of its own: a worker gets it once, from another worker that has it, and it survives them all.
 
-    A task that fails because it waited for a worker whose network killed it is replaced.
+    A task that failed because its worker was killed is submitted again.
     """
     sent = (_sent(client, each, attempt) for attempt in count())
     return next(future for future in sent if future.status != "error")

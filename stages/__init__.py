@@ -38,7 +38,7 @@ def _end_with_dvc() -> None:
         parent = child.parent()
         if parent and parent.cmdline()[-2:-1] == ["-c"]:  # the shell: bash becomes the stage, dash stays in between
             child, parent = parent, parent.parent()
-        # where DVC was killed before, the first process of the system has taken its place
+        # if DVC was killed before this, init has adopted its child
         if parent and (parent.pid > 1 or "dvc" in " ".join(parent.cmdline())):
             while child.ppid() == parent.pid:
                 time.sleep(0.2)

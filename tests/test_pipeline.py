@@ -448,7 +448,7 @@ def test_a_queue_trains_what_its_experiments_share_once_also_side_by_side(subset
     group = subset.params()["train_shallow"] | {"learning_rate": 0.002}
     subset.edit_params(train_shallow=group)
     subset.commit("Another learning rate of the shallow network")
-    subset.run("dvc exp run --queue -S 'hidden=[9],[7],[6,5]' train_shallow train_deep && dvc queue start -j 2")
+    subset.run("dvc exp run --queue -S 'hidden=[9],[7],[6,5]' && dvc queue start -j 2")
     for _ in range(600):
         if not re.search("Queued|Running", subset.run("dvc queue status").stdout):
             break

@@ -40,6 +40,7 @@ SCHEDULER, WORKERS, REPRO, CERTIFICATE, TLS = (
     for part in ("dask scheduler", "dask worker", "DASK_SCHEDULER_ADDRESS", "openssl", "__TLS__")
 )
 ADDRESS = "tcp://127.0.0.1:8786"  # in the document
+AT_ONCE = "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0"  # a task fails with its first worker, not its fourth
 
 
 class Cluster:
@@ -179,9 +180,8 @@ def test_a_network_that_kills_its_worker_each_time_is_named_when_all_others_are_
 ) -> None:
     copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"deep_hidden": [9000, 9000]})
     (tmp_path / "dask").mkdir()
-    at_once = "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0"  # in place of three more workers
     with (
-        closing(Cluster(bare, tmp_path / "dask", setup=at_once)) as cluster,
+        closing(Cluster(bare, tmp_path / "dask", setup=AT_ONCE)) as cluster,
         no_memory_for_large_networks(cluster.workers.pid),
     ):
         stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
@@ -203,8 +203,7 @@ def test_a_file_that_waited_for_a_killed_worker_is_sent_again(
     architecture = Architecture("ShallowNeuralNet", [len(FEATURES), 3, 1])
     (job,) = prices.jobs("all", architecture, Settings(epochs=1, batch_size=64, learning_rate=0.001), [0])
     (tmp_path / "dask").mkdir()
-    at_once = "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0"
-    with closing(Cluster(bare, tmp_path / "dask", setup=at_once)) as cluster:
+    with closing(Cluster(bare, tmp_path / "dask", setup=AT_ONCE)) as cluster:
         client = dask._client(cluster.address)
         busy = client.map(time.sleep, [1000, 1001])
         cluster.wait_for(lambda: sum(map(len, client.processing().values())) == 2)

@@ -71,4 +71,4 @@ def test_too_few_open_files_are_one_line_and_lose_nothing(houses: WorkingCopy) -
             assert "Too many open files" in in_one_line(done.stderr)
             refused += 1
         assert not changed(before, houses)
-    record("too few file handles", TRIES, as_asked=TRIES - refused, refused=refused)
+    record("file descriptor limit too low", TRIES, as_asked=TRIES - refused, refused=refused)

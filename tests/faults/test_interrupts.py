@@ -49,7 +49,7 @@ def test_ctrl_c_at_any_moment_is_one_word(houses: WorkingCopy) -> None:
     assert not changed(before, houses)
     psutil.wait_procs(at_work(houses), timeout=5)
     assert not at_work(houses)
-    record("Ctrl-C at a random moment of a stage", TRIES, as_asked=TRIES - interrupted, refused=interrupted)
+    record("Ctrl-C at a random moment during a stage", TRIES, as_asked=TRIES - interrupted, refused=interrupted)
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
