@@ -53,7 +53,7 @@ class Cluster:
         self.scheduler = self.start(SCHEDULER.replace("8786", str(port)) + " --no-dashboard", clone.path)
         workers = WORKERS.replace(ADDRESS, self.address)
         self.workers = self.start(f"{workers} --no-dashboard --local-directory {folder}", clone.path)
-        self.wait_for(lambda: self.log.read_text().count("Starting established connection") >= 2)
+        self.wait_for(lambda: self.log.read_text().count("Starting worker compute stream") == 2)
 
     def start(self, command: str, folder: Path) -> subprocess.Popen[bytes]:
         command = f"set -e\n{self.setup}\nexec env {command}"
