@@ -1,15 +1,18 @@
 """Real data and working copies of the repository for the tests."""
 
 import hashlib
+import importlib
 import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +25,9 @@ import yaml
 from filelock import FileLock
 
 from mlp.images import read_idx, write_idx
+from pipeline import jobs
+from pipeline.params import load
+from pipeline.stage import exit_on_user_error
 from stages.download import download
 
 ROOT = Path(__file__).parents[1]
@@ -41,6 +47,7 @@ IMAGES = [
     "compare_learning_rates",
 ]
 HOUSES = ["preprocess_prices", "train_prices", "evaluate_prices", "train_binary"]
+MOST_SECONDS = 10  # for a command that is refused, of this process
 torch.set_num_threads(1)
 # the same examples in every run, and none too slow on a busy machine
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
@@ -171,6 +178,48 @@ def kill(process: subprocess.Popen[Any]) -> None:
     process.wait()
 
 
+def refusal(command: Callable[[], None]) -> str | None:
+    """The line in which a command ends that runs in this process, or None where all went well.
+
+    Any other exception is the traceback that its user would see. It takes no longer than a user would wait.
+    """
+    start = time.process_time()
+    try:
+        exit_on_user_error(command)
+    except SystemExit as end:
+        line = end.code
+    else:
+        return None
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        assert time.process_time() - start < MOST_SECONDS
+    assert isinstance(line, str)  # exit status 1
+    assert "\n" not in line
+    assert len(line) < 1000
+    return line
+
+
+def refusal_of_stage(stage: str) -> str | None:
+    """`refusal` of a stage in the working folder."""
+    module = importlib.import_module(f"stages.{stage}")
+    return refusal(lambda: module.main(load(module.Params)))
+
+
+def train_here(patch: pytest.MonkeyPatch) -> None:
+    """Has jobs run in this process, which need not import torch again."""
+    patch.setattr(jobs, "_in_process", lambda function, *arguments: function(*arguments))
+    patch.setenv("MLP_WORKERS", "1")
+    jobs._pool.cache_clear()
+
+
+def run_here(copy: WorkingCopy, stages: Iterable[str], patch: pytest.MonkeyPatch) -> None:
+    """Runs stages on a copy without DVC and without other processes."""
+    patch.chdir(copy.path)
+    train_here(patch)
+    for stage in stages:
+        assert refusal_of_stage(stage) is None
+
+
 def missing(name: str) -> NoReturn:
     """Skips the test, but where continuous integration should have installed what it needs."""
     if "CI" in os.environ:
@@ -253,8 +302,9 @@ def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
         train_binary=params["train_binary"] | {"epochs": 2, "l1_penalties": [0, 0.01]},
     )
     (copy.path / "dvc.lock").unlink(missing_ok=True)
-    copy.run("dvc repro", MLP_WORKERS=str(os.cpu_count()))
+    copy.run("dvc repro")
     copy.commit("The pipeline on a subset")
+    copy.run("git gc -q")  # each test copies it
     return path
 
 

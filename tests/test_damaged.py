@@ -3,13 +3,11 @@
 `FAULTS=long pytest tests/test_damaged.py` tries many more damages at random.
 """
 
-import importlib
 import json
 import random
 import re
 import resource
 import shutil
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,16 +23,13 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from conftest import ROOT, WorkingCopy, different
+from conftest import ROOT, WorkingCopy, different, refusal, refusal_of_stage, train_here
 from faults.record import LONG, record, tries
 from mlp import checkpoints
 from mlp.checkpoints import Normalisation
 from mlp.models import build
 from mlp.spec import Architecture
-from pipeline import jobs
 from pipeline.files import write_texts
-from pipeline.params import load
-from pipeline.stage import exit_on_user_error
 from tools import predict
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
@@ -44,7 +39,7 @@ UNREAD = {  # files in folders that stages depend on, of which they read others
     "train_binary": r"without_large",
     "report": r"data/raw/.*json",
 }
-MOST_SECONDS, MOST_BYTES = 10, 10**9
+MOST_BYTES = 10**9
 Damage = Callable[[Path], object]
 
 
@@ -103,28 +98,6 @@ class World:
         return [file for file in found if file.is_file() and not re.search(UNREAD.get(stage, "$^"), str(file))]
 
 
-def run(stage: str) -> str | None:
-    """What the stage says of its end, or None where all went well. Any other exception is a traceback."""
-    module = importlib.import_module(f"stages.{stage}")
-    return ended(lambda: module.main(load(module.Params)))
-
-
-def ended(command: Callable[[], None]) -> str | None:
-    start = time.process_time()
-    try:
-        exit_on_user_error(command)
-    except SystemExit as end:
-        line = end.code
-    else:
-        return None
-    finally:
-        assert time.process_time() - start < MOST_SECONDS
-    assert isinstance(line, str)  # exit status 1
-    assert "\n" not in line
-    assert len(line) < 1000
-    return line
-
-
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder = tmp_path_factory.mktemp("damaged")
@@ -133,12 +106,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     describe(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(jobs, "_in_process", lambda function, *arguments: function(*arguments))
-        patch.setenv("MLP_WORKERS", "1")
-        jobs._pool.cache_clear()
+        train_here(patch)
         for stage in STAGES:
             if stage not in ("check_params", "report"):
-                assert run(stage) is None
+                assert refusal_of_stage(stage) is None
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         yield World(folder)
         assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024 < MOST_BYTES
@@ -187,7 +158,7 @@ def test_a_damaged_file_is_named_in_one_line_and_outputs_stay(stage: str, damage
             continue
         damage(file)
         before = world.content()
-        line = run(stage)
+        line = refusal_of_stage(stage)
         assert line is not None, file
         assert file.name in line or str(file.parent) in line
         assert line.endswith("run `dvc repro`"), line
@@ -274,7 +245,7 @@ def test_a_network_that_is_not_one_is_refused_by_whoever_asks_it(
 ) -> None:
     before = world.content()
     rewrite(NETWORK, change, **origin)
-    for line in (run("evaluate"), asked("shapes.png", NETWORK)):
+    for line in (refusal_of_stage("evaluate"), asked("shapes.png", NETWORK)):
         if not ("dataset" in origin and line is None):  # it says itself what its images are
             assert line is not None
             assert line.startswith(f"{NETWORK}: ")
@@ -287,7 +258,7 @@ def asked(picture: str, model: Path) -> str | None:
     Image.new("L", (12, 10), 99).save(picture)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["predict", picture, "--model", str(model)])
-        return ended(predict.main)
+        return refusal(predict.main)
 
 
 @pytest.mark.usefixtures("world")
@@ -297,7 +268,7 @@ def test_a_network_of_other_images_is_refused_in_one_line(arguments: list[Any]) 
     normalisation = Normalisation(mean=0.1, std=0.3)
     content = checkpoints.to_bytes(build(architecture), architecture, "shapes", 0, {"epochs": 1}, normalisation)
     NETWORK.write_bytes(content)
-    line = run("evaluate")
+    line = refusal_of_stage("evaluate")
     assert line is not None
     assert line.startswith(f"{NETWORK}: a network of ")
 
@@ -326,7 +297,7 @@ def test_there_is_one_network_for_each_seed_and_no_other(stage: str, folder: str
         shutil.copy(one, other)
         reason = "seed-7.safetensors is none of params.yaml's seeds"
     before = world.content()
-    assert run(stage) == f"{folder}: not as a stage wrote it ({reason}); delete it and run `dvc repro`"
+    assert refusal_of_stage(stage) == f"{folder}: not as a stage wrote it ({reason}); delete it and run `dvc repro`"
     assert not different(world.content(), before)
 
 
@@ -345,7 +316,7 @@ def test_networks_and_tables_of_a_training_are_replaced_together(world: World) -
     before = world.content()
     shutil.move("plots/curves", "plots/elsewhere")
     Path("plots/curves").write_text("in the way", encoding="utf-8")
-    line = run("train_deep")
+    line = refusal_of_stage("train_deep")
     Path("plots/curves").unlink()
     shutil.move("plots/elsewhere", "plots/curves")
     assert line is not None
@@ -446,7 +417,7 @@ def test_any_change_of_a_network_is_borne_or_named(made: World) -> None:
             changed = mutated(content, mutations)
         replace(NETWORK, changed)
         try:
-            for line in (asked("shapes.png", NETWORK), run("evaluate")):
+            for line in (asked("shapes.png", NETWORK), refusal_of_stage("evaluate")):
                 assert line is None or line.startswith(f"{NETWORK}: "), line
             found["as_asked" if line is None else "refused"] += 1
         finally:
@@ -468,7 +439,7 @@ def test_any_change_of_what_a_stage_reads_is_borne_or_named(made: World) -> None
         stage, file = inputs[int(place * len(inputs))]
         replace(file, mutated(made.files[file], mutations))
         try:
-            line = run(stage)
+            line = refusal_of_stage(stage)
             if line is not None:
                 named = (file.name.split("-")[0], file.parent.name, "learning rate")
                 assert any(each in line for each in named), (file, line)

@@ -14,14 +14,16 @@ from numpy.random import SeedSequence
 from torch import Tensor, nn
 
 import by_torch
-from conftest import ROOT, WorkingCopy
+from conftest import ROOT, WorkingCopy, run_here
 from kinds import kinds, random_images
 from mlp.classification import train
+from mlp.errors import InputError
 from mlp.models import DeepNeuralNet, initialise
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
 from mlp.spec import Settings
 from mlp.training import classification_loss, fit
+from pipeline.training import engine
 
 WILD = Settings(epochs=8, batch_size=50, learning_rate=0.1)
 
@@ -120,21 +122,24 @@ def test_threads_and_instruction_sets_change_nothing(environment: dict[str, str]
     assert len(set(results[0])) == len(kinds())
 
 
-def test_the_device_changes_no_output_of_any_stage(subset: WorkingCopy) -> None:
+def test_the_device_changes_no_output_of_any_stage(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     """On torch's engine, which is that of a GPU, all networks of a stage that are alike train at once."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     trains = [name for name, stage in stages.items() if "pipeline/jobs.py" in stage["deps"]]
     assert {"train_deep", "compare_sizes", "train_binary"} < set(trains)
-    subset.run(f"dvc repro --force --single-item {' '.join(trains)}", MLP_DEVICE="cpu", MLP_STORE="off")
-    assert subset.status() == ""  # dvc.lock has the hash of every output
+    monkeypatch.setenv("MLP_DEVICE", "cpu")
+    monkeypatch.setenv("MLP_STORE", "off")
+    run_here(subset, trains, monkeypatch)
+    assert "up to date" in subset.run("dvc status").stdout  # dvc.lock has the hash of every output
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "hpu", "mps"])
-def test_a_device_that_is_not_there_is_refused_in_one_line(device: str, subset: WorkingCopy) -> None:
-    done = subset.run("python -m stages.train_deep", check=False, MLP_DEVICE=device, MLP_STORE="off")
-    assert done.returncode == 1
-    (message,) = [line for line in done.stderr.splitlines() if line and "%" not in line]
-    assert message.startswith(f"train_deep: MLP_DEVICE is '{device}'; allowed: a PyTorch device, such as cuda (")
+def test_a_device_that_is_not_there_is_refused_in_one_line(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLP_DEVICE", device)
+    with pytest.raises(
+        InputError, match=rf"^MLP_DEVICE is '{device}'; allowed: a PyTorch device, such as cuda \(.*\)$"
+    ):
+        engine()
 
 
 def test_no_parameter_is_ever_minus_zero() -> None:

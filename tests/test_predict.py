@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from conftest import WorkingCopy
+from conftest import WorkingCopy, refusal
 from mlp import checkpoints, images, pictures
 from mlp.checkpoints import Normalisation
 from mlp.errors import InputError
@@ -20,13 +20,29 @@ from mlp.images import LabelledImages, read_idx
 from mlp.models import build
 from mlp.prediction import predict
 from mlp.spec import Architecture
+from tools.predict import main
 
 COUNT = 60
+Told = tuple[str | None, str, str]
 
 
 @pytest.fixture
 def test_images(subset: WorkingCopy) -> LabelledImages:
     return images.load(subset.path / "data/processed/test.safetensors")
+
+
+@pytest.fixture
+def run(
+    subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[[str], Told]:
+    """Runs the command with these arguments in this process: the line of a refusal, and what was printed."""
+    monkeypatch.chdir(subset.path)
+
+    def run(arguments: str) -> Told:
+        monkeypatch.setattr("sys.argv", ["predict", *arguments.split()])
+        return refusal(main), *capsys.readouterr()
+
+    return run
 
 
 def table(text: str) -> tuple[list[str], list[str], np.ndarray]:
@@ -38,14 +54,15 @@ def table(text: str) -> tuple[list[str], list[str], np.ndarray]:
 
 @pytest.mark.parametrize("dark_on_light", [False, True])
 def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
-    dark_on_light: bool, subset: WorkingCopy, test_images: LabelledImages
+    dark_on_light: bool, subset: WorkingCopy, test_images: LabelledImages, run: Callable[[str], Told]
 ) -> None:
     (subset.path / "pictures").mkdir()
     for place, image in enumerate(test_images.images[:COUNT]):
         pixels = image.numpy()
         Image.fromarray(255 - pixels if dark_on_light else pixels).save(subset.path / f"pictures/{place:03}.png")
     model = "models/shallow/seed-1.safetensors"
-    files, classes, found = table(subset.run(f"python -m tools.predict pictures --model {model}").stdout)
+    _, text, _ = run(f"pictures --model {model}")
+    files, classes, found = table(text)
     network = checkpoints.load(subset.path / model, "mnist")
     expected = probabilities(predict(network, test_images.examples()))[:COUNT]
     assert files == [f"{place:03}.png" for place in range(COUNT)]
@@ -53,16 +70,16 @@ def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
     np.testing.assert_array_equal(found, expected.numpy().round(6))
 
 
-def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCopy) -> None:
+def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
     folder = subset.path / "pictures"
     (folder / "inner").mkdir(parents=True)
     (folder / "notes.txt").write_text("no picture")
     Image.new("L", (30, 20), 255).save(folder / "nothing.png")
     Image.new("L", (28, 28)).save(folder / "one.png")
     (folder / "cut.png").write_bytes((folder / "one.png").read_bytes()[:-20])
-    done = subset.run("python -m tools.predict pictures")
-    assert table(done.stdout)[0] == ["one.png"]
-    lines = done.stderr.splitlines()
+    _, text, errors = run("pictures")
+    assert table(text)[0] == ["one.png"]
+    lines = errors.splitlines()
     skipped = [
         "cut.png: not a picture",
         "inner: not a regular file",
@@ -75,14 +92,16 @@ def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCop
 
 
 @pytest.mark.parametrize("name", ["=cmd().png", "+1.png", "-1.png", "@sum.png"])
-def test_the_name_of_a_file_does_not_become_a_formula(name: str, subset: WorkingCopy) -> None:
+def test_the_name_of_a_file_does_not_become_a_formula(
+    name: str, subset: WorkingCopy, run: Callable[[str], Told]
+) -> None:
     """But a path, which is right in the folder of the pictures."""
     (subset.path / "pictures").mkdir()
     Image.new("L", (28, 28)).save(subset.path / "pictures" / name)
-    assert table(subset.run("python -m tools.predict pictures").stdout)[0] == [f"./{name}"]
+    assert table(run("pictures")[1])[0] == [f"./{name}"]
 
 
-def test_the_name_of_a_class_does_not_become_a_formula(subset: WorkingCopy) -> None:
+def test_the_name_of_a_class_does_not_become_a_formula(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
     architecture = Architecture("ShallowNeuralNet", [4, 3, 2])
     content = checkpoints.to_bytes(
         build(architecture),
@@ -96,8 +115,8 @@ def test_the_name_of_a_class_does_not_become_a_formula(subset: WorkingCopy) -> N
     (subset.path / "pictures").mkdir()
     (subset.path / "pictures/pets.safetensors").write_bytes(content)
     Image.new("L", (2, 2)).save(subset.path / "pictures/one.png")
-    done = subset.run("python -m tools.predict pictures --model pictures/pets.safetensors")
-    assert done.stdout.splitlines()[0] == "file,class,'=cmd(),cat"
+    _, text, _ = run("pictures --model pictures/pets.safetensors")
+    assert text.splitlines()[0] == "file,class,'=cmd(),cat"
 
 
 @pytest.mark.parametrize("size", [(12, 10), (60, 50), (7, 31)])
@@ -203,7 +222,9 @@ def test_specks_far_apart_are_refused(dataset: str, tmp_path: Path) -> None:
         ("some.png --model models/prices/all/deep", "ames/all; needed: one trained on images"),
     ],
 )
-def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str, subset: WorkingCopy) -> None:
+def test_what_cannot_be_predicted_is_said_in_one_line(
+    arguments: str, line: str, subset: WorkingCopy, run: Callable[[str], Told]
+) -> None:
     (subset.path / "empty").mkdir()
     os.mkfifo(subset.path / "pipe")
     Image.new("L", (28, 28)).save(subset.path / "some.png")
@@ -215,8 +236,7 @@ def test_what_cannot_be_predicted_is_said_in_one_line(arguments: str, line: str,
         path.write_bytes(
             checkpoints.to_bytes(build(architecture), architecture, dataset, 0, {"epochs": 1}, normalisation)
         )
-    done = subset.run(f"python -m tools.predict {arguments}", check=False)
-    assert done.returncode == 1
-    assert done.stdout == ""
-    assert line in done.stderr
-    assert done.stderr.count("\n") == 1
+    told, *printed = run(arguments)
+    assert told is not None
+    assert line in told
+    assert printed == ["", ""]

@@ -97,6 +97,7 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
         subset.run("cp data/ames/AmesHousing.xlsx data/my_houses.xlsx")  # which the text speaks of
         subset.run(f"set -e\n{AUTHOR}\n{text}{back}", HOME=str(tmp_path))
     assert (tmp_path / "predicted.csv").read_text().startswith("file,class,0,1,")
+    assert subset.run("dvc queue status").stdout.count("Success") == 3
     assert subset.status() == ""
 
 
@@ -145,9 +146,9 @@ def test_a_merge_of_two_branches_that_changed_parameters_works_as_documented(sub
     subset.run("dvc repro")
     subset.commit("Other penalties")
     subset.run("git switch -q - && dvc checkout")
-    subset.edit_params(compare_sizes=subset.params()["compare_sizes"] | {"batch_size": 40})
+    subset.edit_params(train_binary=subset.params()["train_binary"] | {"l1_penalties": [0]})
     subset.run("dvc repro")
-    subset.commit("Another batch size")
+    subset.commit("Fewer penalties")
     assert subset.run(f"{AUTHOR}; git merge other", check=False).returncode != 0
     assert "UU dvc.lock" in subset.status()
     subset.run(f"set -e\n{AUTHOR}\n{COMMANDS['docs/recovery.md: A merge conflict in dvc.lock']}")
@@ -155,7 +156,7 @@ def test_a_merge_of_two_branches_that_changed_parameters_works_as_documented(sub
     assert subset.stages_run_by("dvc repro") == []
     merged = subset.params()
     assert merged["evaluate_prices"]["ridge_penalties"] == [1, 10]
-    assert merged["compare_sizes"]["batch_size"] == 40
+    assert merged["train_binary"]["l1_penalties"] == [0]
 
 
 def test_an_experiment_reaches_another_clone(subset: WorkingCopy, tmp_path: Path) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from conftest import HOUSES, IMAGES, ROOT, WorkingCopy
-from pipeline import jobs
+from conftest import HOUSES, IMAGES, ROOT, WorkingCopy, train_here
 from pipeline.imports import imports
 from pipeline.params import Group, load
 from pipeline.params.complete import Params
@@ -36,7 +35,7 @@ def test_a_stage_declares_exactly_the_params_that_it_reads(
     """Runs the stage with every read of a checked parameter on record."""
     module = importlib.import_module(f"stages.{stage}")
     monkeypatch.chdir(subset.path)
-    jobs._pool.cache_clear()  # whose processes are in the folder of another test
+    train_here(monkeypatch)
     params = load(module.Params)
     prefixes = {id(group): f"{name}." for name, group in params if isinstance(group, Group)} | {id(params): ""}
     read: set[str] = set()

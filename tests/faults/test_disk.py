@@ -12,7 +12,7 @@ from faults.record import LONG, record
 
 pytestmark = pytest.mark.slow
 
-TRIES = 100 if LONG else 8
+TRIES = 100 if LONG else 5
 STAGES = ["preprocess_prices", "train_prices", "evaluate_prices"]
 FULL = "mount -t tmpfs -o size=64m none {0} && cp -r {0}.old/. {0} && ! cat /dev/zero 2>/dev/null > {0}/ballast"
 READ_ONLY = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"

@@ -36,7 +36,8 @@ def program(repository: Path, size: int) -> bytes:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("examples.safetensors", _examples(repository, size))
-        archive.writestr("tools/verify/__init__.py", "")  # else a package of this name in its folder would come before
+        for package in ("tools", "tools/verify"):  # else one of this name in the Python's folder would come before
+            archive.writestr(f"{package}/__init__.py", "")
         archive.write(steps.__file__, "tools/verify/steps.py")
         for module in Path(mlp.__path__[0]).glob("*.py"):
             archive.write(module, f"mlp/{module.name}")
