@@ -47,6 +47,7 @@ IMAGES = [
     "compare_learning_rates",
 ]
 HOUSES = ["preprocess_prices", "train_prices", "evaluate_prices", "train_binary"]
+ALONE = ">/dev/null 2>&1"  # or whoever reads what `dvc queue start` says waits for its worker, too
 MOST_SECONDS = 10  # for a command that is refused, of this process
 torch.set_num_threads(1)
 # the same examples in every run, and none too slow on a busy machine
@@ -57,8 +58,17 @@ hypothesis.settings.load_profile("reproducible")
 SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser", "made"}  # fixtures that compute or wait
 
 
+LONGEST = ["test_readme", "test_kills", "test_jobs", "test_pipeline", "test_verify"]  # by minutes
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, as some tests wait for other processes; each takes memory."""
+    return min((os.cpu_count() or 1) + 1, 4)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What uses a slow fixture is slow, beside what is marked so."""
+    """What uses a slow fixture is slow, beside what is marked so. The longest files begin first."""
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     for item in items:
         if SLOW & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
@@ -167,6 +177,24 @@ def descendants(pid: int, part: str) -> list[psutil.Process]:
             if part in " ".join(child.cmdline()):
                 found.append(child)
     return found
+
+
+def at_work(copy: WorkingCopy, part: str = "") -> list[psutil.Process]:
+    """The processes that run in a copy, as far as their command lines have this part."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            if Path(process.cwd()).is_relative_to(copy.path) and part in " ".join(process.cmdline()):
+                found.append(process)
+    return found
+
+
+def finish_queue(copy: WorkingCopy, workers: int = 1) -> None:
+    """Runs all that is queued, as docs/recovery.md says where a worker of DVC's died of itself."""
+    while re.search("Queued|Running", copy.run("dvc queue status", check=False).stdout):
+        if not at_work(copy, "queue-worker"):
+            copy.run(f"dvc queue start -j {workers} {ALONE}")
+        psutil.wait_procs(at_work(copy, "queue-worker"))
 
 
 def kill(process: subprocess.Popen[Any]) -> None:

@@ -26,6 +26,7 @@ from conftest import (
     IMAGES,
     WorkingCopy,
     different,
+    finish_queue,
     refusal_of_stage,
     run_here,
     stored,
@@ -459,11 +460,8 @@ def test_a_queue_trains_what_its_experiments_share_once_also_side_by_side(subset
     group = subset.params()["train_shallow"] | {"learning_rate": 0.002}
     subset.edit_params(train_shallow=group)
     subset.commit("Another learning rate of the shallow network")
-    subset.run("dvc exp run --queue -S 'hidden=[9],[7]' && dvc queue start -j 2")
-    for _ in range(600):
-        if not re.search("Queued|Running", subset.run("dvc queue status").stdout):
-            break
-        time.sleep(1)
+    subset.run("dvc exp run --queue -S 'hidden=[9],[7]'")
+    finish_queue(subset, workers=2)
     status = subset.run("dvc queue status").stdout
     assert status.count("Success") == 2, status
     assert len(stored(subset.path).keys() - before) == 2 + 2 * 2

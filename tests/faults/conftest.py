@@ -2,10 +2,8 @@
 
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 from filelock import FileLock
@@ -57,13 +55,3 @@ def files(copy: WorkingCopy) -> dict[str, bytes]:
 def changed(before: dict[str, bytes], copy: WorkingCopy) -> list[str]:
     """The files that are not as they were."""
     return different(before, files(copy))
-
-
-def at_work(copy: WorkingCopy, part: str = "") -> list[psutil.Process]:
-    """The processes that run in a copy, as far as their command lines have this part."""
-    found = []
-    for process in psutil.process_iter():
-        with suppress(psutil.Error):
-            if Path(process.cwd()).is_relative_to(copy.path) and part in " ".join(process.cmdline()):
-                found.append(process)
-    return found

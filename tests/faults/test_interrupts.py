@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from conftest import ENVIRONMENT, WorkingCopy
-from faults.conftest import at_work, changed, files
+from conftest import ENVIRONMENT, WorkingCopy, at_work
+from faults.conftest import changed, files
 from faults.record import LONG, record
 
 pytestmark = pytest.mark.slow

@@ -15,8 +15,8 @@ from contextlib import suppress
 import psutil
 import pytest
 
-from conftest import ENVIRONMENT, WorkingCopy, descendants, workers_of
-from faults.conftest import at_work, changed, files
+from conftest import ENVIRONMENT, WorkingCopy, at_work, descendants, workers_of
+from faults.conftest import changed, files
 from faults.record import LONG, record
 
 pytestmark = pytest.mark.slow
