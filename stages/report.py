@@ -62,10 +62,10 @@ def main(params: Params) -> None:
     cost = pd.concat([networks, sizes.rename(columns={"test_accuracy": "accuracy"})])
     cost = cost[["network", "hidden", "standing", "parameters", "multiply_adds", "accuracy"]].fillna("")
     by_size = chart("networks", cost, x="parameters", x_label="number of parameters", y="accuracy")
-    accuracies = chart("learning_curves", _curves("validation_accuracy"), y="value", y_label="validation accuracy")
+    accuracies = _curves("validation_accuracy")  # none without validation images
     losses = _curves("training_loss", "validation_loss")
     charts = {
-        "accuracies": accuracies,
+        "accuracies": chart("learning_curves", accuracies, y="value", y_label="validation accuracy"),
         "losses": chart("learning_curves", losses, y="value", y_label="mean cross-entropy (nats)"),
         "by_size": by_size,
         "by_cost": chart("networks", cost, x="multiply_adds", x_label="multiply-adds of training", y="accuracy"),
@@ -84,6 +84,7 @@ def main(params: Params) -> None:
         sizes=_sizes(sizes, pairs),
         chosen_size=size.hidden,
         pictures={name: svg(each, PAGE_LOOK) for name, each in charts.items()},
+        validated=not accuracies.empty,
         confusions={name: _top_confusions(shares[shares.network == name]) for name in NETWORKS},
         confident_errors={name: mistakes[mistakes.network == name].to_dict("records") for name in NETWORKS},
         seed=params.seeds[0],
@@ -104,7 +105,6 @@ def main(params: Params) -> None:
     write_texts(
         {
             "docs/accuracy_by_size.svg": svg(by_size, LOOK),
-            "docs/validation_accuracy.svg": svg(accuracies, LOOK),
             "plots/page.html": render("dvc_plots.html", vega=vega),
             "report.html": page,
         }

@@ -103,7 +103,10 @@ def test_as_little_as_is_allowed_is_enough(subset: WorkingCopy, monkeypatch: pyt
     page = (subset.path / "docs/lecture.md").read_text()
     assert "| not judged | other settings |" in page
     assert "| 5 | 3,985 | not measured |" in page
-    assert "not measured" in (subset.path / "report.html").read_text()
+    report = (subset.path / "report.html").read_text()
+    assert "not measured" in report
+    assert "There are no validation images" in report
+    assert "Infinity" not in report
     assert subset.run("dvc plots show && dvc metrics show").returncode == 0
 
 
