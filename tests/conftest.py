@@ -190,8 +190,11 @@ def at_work(copy: WorkingCopy, part: str = "") -> list[psutil.Process]:
 
 
 def finish_queue(copy: WorkingCopy, workers: int = 1) -> None:
-    """Runs all that is queued, as docs/recovery.md says where a worker of DVC's died of itself."""
-    while re.search("Queued|Running", copy.run("dvc queue status", check=False).stdout):
+    """Runs all that is queued, as docs/recovery.md says where a worker of DVC's died of itself.
+
+    The race of which they die can also hit `dvc queue status`.
+    """
+    while "Queued" in (said := copy.run("dvc queue status || echo Queued", check=False).stdout) or "Running" in said:
         if not at_work(copy, "queue-worker"):
             copy.run(f"dvc queue start -j {workers} {ALONE}")
         psutil.wait_procs(at_work(copy, "queue-worker"))
