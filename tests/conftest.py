@@ -58,7 +58,7 @@ hypothesis.settings.load_profile("reproducible")
 SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser", "made"}  # fixtures that compute or wait
 
 
-LONGEST = ["test_readme", "test_kills", "test_jobs", "test_pipeline", "test_verify"]  # by minutes
+LONGEST = ["test_readme", "test_kills", "test_jobs", "test_pipeline", "test_verify"]  # each takes minutes
 
 
 def pytest_xdist_auto_num_workers() -> int:

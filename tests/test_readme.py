@@ -46,7 +46,7 @@ def commands(page: str) -> dict[str, str]:
 
 
 COMMANDS = {section: text for page in PAGES for section, text in commands(page).items()}
-RUN_ALL = "dvc exp run --run-all"  # waits for ever where its worker has died, see docs/recovery.md
+RUN_ALL = "dvc exp run --run-all"  # waits forever if its worker has died: docs/recovery.md
 REMOTE = f"set -e\n{COMMANDS['docs/sharing.md: A folder']}"
 
 
