@@ -21,7 +21,7 @@ from faults.record import LONG, record
 
 pytestmark = pytest.mark.slow
 
-KILLS, ROUND = (1000, 20) if LONG else (25, 25)  # in all, and between two looks at what came out
+KILLS, ROUND = (1000, 20) if LONG else (50, 25)  # in all, and between two looks at what came out
 VICTIMS = {"DVC alone": 4, "a stage": 4, "a process that trains": 1, "all at once": 4}  # and how often each is drawn
 TARGETS = {"train_prices": 5, "evaluate_prices": 1}  # likewise
 # `dvc repro` on each target that comes in, in a process of its own; without the second that it takes to import DVC
