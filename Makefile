@@ -42,7 +42,7 @@ check: $(DEV) ## style, types and the fast tests, in less than a minute
 	ruff check .
 	ruff format --check .
 	mypy
-	pytest -m "not slow"
+	pytest -m "not slow" --numprocesses logical --maxprocesses 4 # fast tests wait for nothing, see tests/conftest.py
 
 test: $(DEV) ## style, types and all tests but those of remotes and clusters
 	ruff check .
