@@ -458,16 +458,16 @@ def test_a_ninth_seed_trains_only_its_own_networks_and_the_eight_train_none(subs
 
 
 def test_a_queue_trains_what_its_experiments_share_once_also_side_by_side(subset: WorkingCopy) -> None:
-    """Two experiments with two seeds: two shallow networks in all, and two deep ones for each list of hidden layers."""
+    """Three experiments with two seeds: two shallow networks in all, and two deep ones for each list of hidden layers."""
     before = stored(subset.path)
     group = subset.params()["train_shallow"] | {"learning_rate": 0.002}
     subset.edit_params(train_shallow=group)
     subset.commit("Another learning rate of the shallow network")
-    subset.run("dvc exp run --queue -S 'hidden=[9],[7]'")
+    subset.run("dvc exp run --queue -S 'hidden=[9],[7],[6,5]'")
     finish_queue(subset, workers=2)
     status = subset.run("dvc queue status").stdout
-    assert status.count("Success") == 2, status
-    assert len(stored(subset.path).keys() - before) == 2 + 2 * 2
+    assert status.count("Success") == 3, status
+    assert len(stored(subset.path).keys() - before) == 2 + 3 * 2
 
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
