@@ -458,7 +458,7 @@ def test_a_ninth_seed_trains_only_its_own_networks_and_the_eight_train_none(subs
 
 
 def test_a_queue_trains_what_its_experiments_share_once_also_side_by_side(subset: WorkingCopy) -> None:
-    """Three experiments with two seeds: two shallow networks in all, and two deep ones for each list of hidden layers."""
+    """Three experiments with two seeds: two shallow networks in all, two deep ones for each list of hidden layers."""
     before = stored(subset.path)
     group = subset.params()["train_shallow"] | {"learning_rate": 0.002}
     subset.edit_params(train_shallow=group)
