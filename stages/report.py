@@ -1,4 +1,4 @@
-"""Writes report.html with everything the pipeline found, the README's two charts, and the page of `dvc plots`."""
+"""Writes report.html with everything the pipeline found, and the README's picture."""
 
 import base64
 import hashlib
@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import vl_convert
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file
@@ -101,11 +100,9 @@ def main(params: Params) -> None:
         params=pd.json_normalize(params.model_dump()).to_dict("records")[0].items(),
         files=files,
     )
-    vega = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
     write_texts(
         {
             "docs/accuracy_by_size.svg": svg(by_size, LOOK),
-            "plots/page.html": render("dvc_plots.html", vega=vega),
             "report.html": page,
         }
     )

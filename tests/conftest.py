@@ -36,7 +36,8 @@ ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "MLP_WORKERS": "1",
 }
-# stages by what they are about, in the order in which DVC runs them; check_params, lecture and report are about both
+# stages by what they are about, in the order in which DVC runs them; check_params, lecture, plots_page and report are
+# about both, or neither
 IMAGES = [
     "download",
     "preprocess",

@@ -33,6 +33,7 @@ from pipeline.files import write_texts
 from tools import predict
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+READERS = [stage for stage in STAGES if stage not in ("check_params", "download", "plots_page")]  # of what others write
 WRITTEN = ("data/raw", "data/processed", "data/prices", "models", "metrics", "plots", "docs")
 UNREAD = {  # files in folders that stages depend on, of which they read others
     "train_prices": r"validation|test",
@@ -108,7 +109,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         patch.chdir(folder)
         train_here(patch)
         for stage in STAGES:
-            if stage not in ("check_params", "report"):
+            if stage in {"download", *READERS} - {"report"}:
                 assert refusal_of_stage(stage) is None
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         yield World(folder)
@@ -149,7 +150,7 @@ def noise(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [missing, folder, empty, half, noise])
-@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage not in ("check_params", "download")])
+@pytest.mark.parametrize("stage", READERS)
 def test_a_damaged_file_is_named_in_one_line_and_outputs_stay(stage: str, damage: Damage, world: World) -> None:
     for file in world.inputs(stage):
         if damage in (empty, half, noise) and stage == "report" and file.parts[1] == "raw":
@@ -429,7 +430,7 @@ def test_any_change_of_a_network_is_borne_or_named(made: World) -> None:
 
 def test_any_change_of_what_a_stage_reads_is_borne_or_named(made: World) -> None:
     """The report takes seconds where it does not fail."""
-    stages = [stage for stage in STAGES if stage not in ("check_params", "download") and (LONG or stage != "report")]
+    stages = [stage for stage in READERS if LONG or stage != "report"]
     inputs = [(stage, file) for stage in stages for file in made.inputs(stage) if "models" not in file.parts]
     found = Counter[str]()
 

@@ -146,6 +146,7 @@ def test_stages_are_scripts_of_dvc_yaml_and_nothing_else() -> None:
         ("evaluate_prices", {"torchvision", "torch._dynamo"}),  # scikit-learn imports pandas
         ("train_binary", {"torch", "torchvision", *TABLES}),
         ("lecture", {"torchvision", "torch", "sklearn", "statsmodels"}),
+        ("plots_page", {"torch", "torchvision", "numpy", *TABLES}),
         ("report", {"torch", "torchvision", "sklearn", "scipy", "statsmodels"}),
         ("tools.predict", {"torchvision", "torch._dynamo", *TABLES}),
     ],
