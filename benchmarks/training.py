@@ -151,7 +151,7 @@ def dtypes() -> list[str]:
 def time_ours(case: Case) -> Timing:
     nothing = case.training._replace(images=case.training.images[:0], labels=case.training.labels[:0])
     start = time.perf_counter()
-    _, [[epoch]] = train(partial(build, case.architecture), case.training, nothing, case.settings, [0])
+    _, [[epoch]], _ = train(partial(build, case.architecture), case.training, nothing, case.settings, [0])
     return Timing(time.perf_counter() - start, loss=epoch.training_loss)
 
 

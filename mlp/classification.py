@@ -6,10 +6,11 @@ from typing import Any
 from torch import nn
 
 from mlp.evaluation import accuracy, mean_cross_entropy
+from mlp.exact import Value
 from mlp.images import LabelledImages
 from mlp.prediction import predict
 from mlp.spec import Epoch, Settings
-from mlp.training import Loss, classification_loss, fit
+from mlp.training import classification_loss, fit
 
 
 def train(
@@ -19,20 +20,21 @@ def train(
     settings: Settings,
     seeds: Sequence[int],
     arrays: Any = None,
-    loss: Loss = classification_loss,
-) -> tuple[list[nn.Module], list[list[Epoch]]]:
-    """Trains a network for each seed with cross-entropy; returns the networks and their learning curves.
+) -> tuple[list[nn.Module], list[list[Epoch]], list[Value]]:
+    """Trains a network for each seed with cross-entropy; see `fit`.
 
-    See `fit`.
+    Returns the networks, their learning curves, and the losses of the first epoch's steps.
     """
     curves: list[list[Epoch]] = [[] for _ in seeds]
+    first_epoch: list[Value] = []
 
-    def report(networks: Sequence[nn.Module], epoch: int, losses: list[float]) -> None:
+    def report(networks: Sequence[nn.Module], epoch: int, losses: list[float], steps: list[Value]) -> None:
         for network, curve, mean in zip(networks, curves, losses, strict=True):
             curve.append(Epoch(epoch, mean, *_validate(network, validation)))
+        first_epoch.extend(steps if epoch == 1 else [])
 
-    networks = fit(make_network, training.examples(), loss, settings, seeds, report, arrays)
-    return networks, curves
+    networks = fit(make_network, training.examples(), classification_loss, settings, seeds, report, arrays)
+    return networks, curves, first_epoch
 
 
 def _validate(network: nn.Module, validation: LabelledImages | None) -> tuple[float | None, float | None]:

@@ -8,7 +8,7 @@ otherwise only operations that IEEE 754 rounds correctly, one at a time. What is
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -133,6 +133,25 @@ def mean_of_all(losses: Sequence[Value], sizes: Sequence[int], arrays: Any) -> A
     return sum(loss.data * size for loss, size in zip(losses, sizes, strict=True)) / arrays.divisor(sum(sizes))
 
 
+class Operand(NamedTuple):
+    """Stands for a value in a program: the input, the targets, the parameters, then each result, in this order."""
+
+    number: int
+
+
+class Call(NamedTuple):
+    function: Any  # of OPERATIONS
+    arguments: list[Any]
+    options: dict[str, Any]
+
+
+class Program(NamedTuple):
+    """What a network and its loss do with a batch, whatever is in it."""
+
+    calls: list[Call]
+    loss: Operand
+
+
 class Exact(TorchFunctionMode):
     """A computation with one network, or with several of the same class and shape that are stacked.
 
@@ -153,6 +172,8 @@ class Exact(TorchFunctionMode):
         self.values: dict[int, Value] = {}  # by id of the first network's parameters: views of `flat`, float32
         self.slices: list[slice] = []
         self.tape: list[tuple[Value, Backward]] = []
+        self.calls: list[Call] = []  # of the program that is traced
+        self.known: list[Value] = []  # its values, by their numbers
         end = 0
         for parameter in networks[0].parameters():
             start, end = end, end + parameter.numel()
@@ -161,20 +182,52 @@ class Exact(TorchFunctionMode):
             self.slices.append(slice(start, end))
 
     def __torch_function__(self, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        operation = OPERATIONS.get(function)
-        if operation is None:
+        if function not in OPERATIONS:
             if function in METADATA:
                 return function(*args)
             raise self.refusal(resolve_name(function) or repr(function))
         given = [self.values.get(id(each), each) for each in args]
-        if function not in PRODUCTS:
-            given = [each.plain() if isinstance(each, Value) else each for each in given]
+        if any(isinstance(each, Tensor) for each in given):
+            raise self.refusal(f"{resolve_name(function)} of a tensor that is not a parameter")
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
-            return operation(self, *given, **options)
+            result = self.compute(function, given, options)
         except (AttributeError, IndexError, TypeError) as error:  # of what the operation does not know
             which = ", ".join(options) or "these arguments"
             raise self.refusal(f"{resolve_name(function)} with {which}") from error
+        if self.known:
+            self.calls.append(Call(function, [self.operand(each) for each in given], options))
+            self.known.append(result)
+        return result
+
+    def compute(self, function: Any, given: Sequence[Any], options: dict[str, Any]) -> Value:
+        if function not in PRODUCTS:
+            given = [each.plain() if isinstance(each, Value) else each for each in given]
+        return OPERATIONS[function](self, *given, **options)
+
+    def trace(self, loss: Callable[..., Any], x: Value, targets: Value) -> tuple[Value, Program]:
+        """The loss of a batch, and the program that computes it."""
+        self.calls, self.known = [], [x, targets, *self.values.values()]
+        with self:
+            value = loss(self.networks[0], x, targets)
+        program = Program(self.calls, self.operand(value))
+        if not isinstance(program.loss, Operand):
+            raise self.refusal("a loss that does not come from the network's outputs")
+        self.known = []
+        return value, program
+
+    def repeat(self, program: Program, x: Value, targets: Value) -> Value:
+        """The loss of another batch of the same size. To ask the network again would take a fifth of a short step."""
+        values = [x, targets, *self.values.values()]
+        for function, arguments, options in program.calls:
+            given = [values[each.number] if type(each) is Operand else each for each in arguments]
+            values.append(self.compute(function, given, options))
+        return values[program.loss.number]
+
+    def operand(self, argument: Any) -> Any:
+        """That of a value, its last where a result was an argument, too. Anything else stands for itself."""
+        found = [number for number, value in enumerate(self.known) if value is argument]
+        return Operand(found[-1]) if found else argument
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
@@ -438,8 +491,8 @@ def _sum(run: Exact, value: Value) -> Value:
     return run.value(run.arrays.sum(rounded, axis=(-2, -1)), value.add_grad)
 
 
-def _cross_entropy(run: Exact, logits: Value, labels: Array) -> Value:
-    arrays = run.arrays
+def _cross_entropy(run: Exact, logits: Value, targets: Value) -> Value:
+    arrays, labels = run.arrays, targets.data
     run.check_shapes(logits.data, labels, classes=True)
     probabilities, shifted, totals = softmax(arrays, logits.data)
 
@@ -450,16 +503,16 @@ def _cross_entropy(run: Exact, logits: Value, labels: Array) -> Value:
     return run.record(Mean(arrays, cross_entropies, totals, arrays.pick(shifted, labels)), backward)
 
 
-def _mse_loss(run: Exact, outputs: Value, targets: Array) -> Value:
-    run.check_shapes(outputs.data, targets)
-    errors = outputs.data - targets
+def _mse_loss(run: Exact, outputs: Value, targets: Value) -> Value:
+    run.check_shapes(outputs.data, targets.data)
+    errors = outputs.data - targets.data
     return run.record(
-        Mean(run.arrays, squares, errors), lambda grad: outputs.add_grad(errors * (2 * grad / targets.shape[-1]))
+        Mean(run.arrays, squares, errors), lambda grad: outputs.add_grad(errors * (2 * grad / errors.shape[-1]))
     )
 
 
-def _binary_cross_entropy(run: Exact, probabilities: Value, labels: Array) -> Value:
-    p = probabilities.data
+def _binary_cross_entropy(run: Exact, probabilities: Value, targets: Value) -> Value:
+    p, labels = probabilities.data, targets.data
     run.check_shapes(p, labels)
 
     def backward(grad: float) -> None:

@@ -10,8 +10,8 @@ from numpy.random import SeedSequence
 from torch import nn
 from torch.nn.functional import cross_entropy, mse_loss
 
-from mlp.errors import DivergedError
-from mlp.exact import Exact, adam, check, mean_of_all
+from mlp.errors import DivergedError, InputError
+from mlp.exact import Exact, Program, Value, adam, check, mean_of_all
 from mlp.examples import Examples
 from mlp.models import initialise
 from mlp.on_numpy import OnNumpy
@@ -34,20 +34,22 @@ def fit(
     loss: Loss,
     settings: Settings,
     seeds: Sequence[int],
-    on_epoch: Callable[[Sequence[nn.Module], int, list[float]], None] = lambda *_: None,
+    on_epoch: Callable[[Sequence[nn.Module], int, list[float], list[Value]], None] = lambda *_: None,
     arrays: Any = None,
 ) -> list[nn.Module]:
     """Trains a network for each seed with Adam on shuffled mini-batches and returns them in eval mode.
 
     `loss` is the mean loss of a batch, as one would write it in PyTorch; it runs in exact arithmetic, see mlp/exact.py.
-    `on_epoch` gets the networks, the epoch's number, from 1, and the mean loss of each. `arrays` is the engine:
-    `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network depend on neither.
+    Each epoch it is called for the first batch of a size only; all others repeat what the network and it have computed.
+    `on_epoch` gets the networks, the epoch's number, from 1, the mean loss of each, and the losses of all steps.
+    `arrays` is the engine: `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network depend on
+    neither.
 
     Order, initial weights and dropout come from separate generators of each network; the global one is left alone. The
     order depends on the seed alone, so networks of the same seed see the same examples in the same order.
 
-    Raises InputError where a network has a part that cannot be trained exactly, and DivergedError where a loss or a
-    parameter is not finite at the end of an epoch.
+    Raises InputError where a network has a part that cannot be trained exactly, or computes something else in a later
+    epoch, and DivergedError where a loss or a parameter is not finite at the end of an epoch.
     """
     arrays = arrays or OnNumpy()
     orders, masks, networks = [], [], []
@@ -65,19 +67,30 @@ def fit(
     run = Exact(networks, arrays, training=True, masks=masks)
     step, second_moments = adam(run, settings.learning_rate, settings.betas)
     inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets)
+    programs: dict[int, Program] = {}  # of each size of a batch
     with np.errstate(all="ignore"):  # what overflows is found at the epoch's end
         for epoch in range(1, settings.epochs + 1):
             networks[0].train()
-            values, sizes = [], []
+            values, sizes, traced = [], [], set[int]()
             order = arrays.stack([torch.randperm(n, generator=each) for each in orders])
             for start in range(0, n, settings.batch_size):
                 chosen = order[..., start : start + settings.batch_size]
-                x, y = run.input(arrays.take(inputs, chosen), examples), arrays.take(targets, chosen)
-                with run:
-                    value = loss(networks[0], x, y)
+                size = chosen.shape[-1]
+                x = run.input(arrays.take(inputs, chosen), examples)
+                y = Value(arrays.take(targets, chosen), wanted=False)
+                if size in traced:
+                    value = run.repeat(programs[size], x, y)
+                else:
+                    value, program = run.trace(loss, x, y)
+                    if program != programs.setdefault(size, program):
+                        raise InputError(
+                            f"{type(networks[0]).__name__}: it or its loss computes something else in epoch {epoch} "
+                            "than before; needed: the same for all batches of a size"
+                        )
+                    traced.add(size)
                 step(value)
                 values.append(value)
-                sizes.append(chosen.shape[-1])
+                sizes.append(size)
             run.write_back()
             losses = arrays.unstack(mean_of_all(values, sizes, arrays))
             moments = arrays.unstack(second_moments)
@@ -85,5 +98,5 @@ def fit(
                 finite = all(each.isfinite().all() for each in [*network.parameters(), moment])
                 if not (finite and math.isfinite(mean)):
                     raise DivergedError(type(network).__name__, seed, epoch, settings.learning_rate)
-            on_epoch(networks, epoch, [float(mean) for mean in losses])
+            on_epoch(networks, epoch, [float(mean) for mean in losses], values)
     return [network.eval() for network in networks]

@@ -18,6 +18,7 @@ from conftest import ROOT, WorkingCopy, run_here
 from kinds import kinds, random_images
 from mlp.classification import train
 from mlp.errors import InputError
+from mlp.exact import Exact
 from mlp.models import DeepNeuralNet, initialise
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
@@ -78,6 +79,17 @@ def test_a_network_comes_out_of_a_stack_as_it_would_alone(name: str) -> None:
     assert networks([1, 2, 5], OnTorch("cpu"))[2] == alone[0]
     assert networks([5], OnTorch("cpu")) == alone
     assert losses[0] == losses[1] == losses[2]
+
+
+@pytest.mark.parametrize("name", kinds())
+def test_batches_that_repeat_the_first_give_what_the_network_itself_would(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = kinds()[name]
+    (repeated,) = fit(kind.make_network, kind.examples, kind.loss, WILD, [5])
+    monkeypatch.setattr(Exact, "repeat", lambda run, _, x, targets: run.trace(kind.loss, x, targets)[0])
+    (asked,) = fit(kind.make_network, kind.examples, kind.loss, WILD, [5])
+    assert bytes_of(repeated) == bytes_of(asked)
 
 
 def test_learning_curves_do_not_depend_on_the_engine() -> None:

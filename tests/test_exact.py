@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from kinds import Kind, kinds
-from mlp.exact import Exact, exp, log, logistic, mean, mean_of_all, product_bits, softmax, sum_bits
+from mlp.exact import Exact, Value, exp, log, logistic, mean, mean_of_all, product_bits, softmax, sum_bits
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
 from mlp.prediction import predict
@@ -158,7 +158,7 @@ def test_losses_and_gradients_are_torchs(name: str) -> None:
     run = Exact([network], training=True)
     x = run.input(kind.examples.inputs.numpy()[:50], kind.examples)
     inputs = torch.from_numpy(x.data / (x.divisor or 1.0))
-    targets = kind.examples.targets.numpy()[:50]
+    targets = Value(kind.examples.targets.numpy()[:50])
     with run:
         loss = kind.loss(network, x, targets)
     gradient = np.zeros_like(run.flat)

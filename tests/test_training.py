@@ -111,7 +111,7 @@ def test_training_is_the_plain_loop(
     make_network: MakeNetwork, training: LabelledImages, nothing: LabelledImages
 ) -> None:
     """The same first weights and order, which the loop takes from the same seed, give the same network."""
-    (network,), (curve,) = train(make_network, training, nothing, SETTINGS, [7])
+    (network,), (curve,), _ = train(make_network, training, nothing, SETTINGS, [7])
     images = training.examples()
     assert images.divisor is not None
     x = (images.inputs.double() - images.shift) / images.divisor
@@ -121,14 +121,14 @@ def test_training_is_the_plain_loop(
 
 
 def test_it_learns(training: LabelledImages) -> None:
-    (network,), (curve,) = train(DEEP, training, training, Settings(10, 50, 0.003), [0])
+    (network,), (curve,), _ = train(DEEP, training, training, Settings(10, 50, 0.003), [0])
     assert [point.epoch for point in curve] == list(range(1, 11))
     assert curve[-1].training_loss < curve[0].training_loss / 4
     assert accuracy(predict(network, training.examples()), training.labels) > 0.9
 
 
 def test_the_validation_curve_ends_at_what_the_network_reaches(training: LabelledImages) -> None:
-    (network,), (curve,) = train(SHALLOW, training, training, SETTINGS, [0])
+    (network,), (curve,), _ = train(SHALLOW, training, training, SETTINGS, [0])
     logits = predict(network, training.examples())
     assert curve[-1].validation_accuracy == accuracy(logits, training.labels)
     assert curve[-1].validation_loss == pytest.approx(cross_entropy(logits, training.labels).item(), abs=1e-12)
@@ -137,7 +137,7 @@ def test_the_validation_curve_ends_at_what_the_network_reaches(training: Labelle
 def test_without_validation_images_there_is_no_validation_curve(
     training: LabelledImages, nothing: LabelledImages
 ) -> None:
-    _, (curve,) = train(SHALLOW, training, nothing, SETTINGS, [0])
+    _, (curve,), _ = train(SHALLOW, training, nothing, SETTINGS, [0])
     assert {(point.validation_loss, point.validation_accuracy) for point in curve} == {(None, None)}
 
 
@@ -181,7 +181,7 @@ def test_networks_of_the_same_seed_see_the_images_in_the_same_order(
 
 
 def test_the_trained_network_is_in_eval_mode_and_in_float32(training: LabelledImages, nothing: LabelledImages) -> None:
-    (network,), _ = train(SHALLOW, training, nothing, SETTINGS, [0])
+    (network,), _, _ = train(SHALLOW, training, nothing, SETTINGS, [0])
     assert not network.training
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert {parameter.requires_grad for parameter in network.parameters()} == {True}
@@ -197,7 +197,7 @@ def test_training_sets_the_modes_where_they_belong(training: LabelledImages, mon
 
     monkeypatch.setattr(ShallowNeuralNet, "forward", recording)
     train(SHALLOW, training, training, Settings(2, 500, 0.003), [0])
-    assert modes == [True, True, False, False] * 2
+    assert modes == [True, False, False] * 2  # the second batch of an epoch repeats the first
 
 
 # networks of one's own
@@ -307,6 +307,16 @@ class OwnScale(nn.Module):
         return scaled
 
 
+class WithBuffer(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(6, 3)
+        self.register_buffer("offset", torch.ones(3))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.fc(x) + self.offset
+
+
 def frozen() -> nn.Module:
     network = with_layer(nn.ReLU())
     network[1].weight.requires_grad_(False)  # type: ignore[index]
@@ -337,6 +347,7 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
         partial(Does, lambda x: relu(x, inplace=True)),
         r"Does: torch\.nn\.functional\.relu with inplace cannot",
     ),
+    "a buffer": (WithBuffer, r"WithBuffer: torch\.add of a tensor that is not a parameter cannot be computed exactly"),
     "a parameter": (OwnScale, r"OwnScale: scale has no initialisation; needed: a method initialise\(generator\) in"),
     "frozen": (frozen, r"Sequential: its parameter 1\.weight is frozen; needed: requires_grad=True"),
 }
@@ -431,14 +442,70 @@ def test_one_example_and_a_batch_larger_than_all_examples_are_enough(points: Exa
 
 
 def test_the_last_batch_of_an_epoch_has_what_is_left(points: Examples) -> None:
-    sizes: list[int] = []
+    """The network and the loss are asked once an epoch for each size."""
+    sizes, steps = list[int](), list[int]()
 
     def recording(network: nn.Module, x: Any, labels: Any) -> Any:
-        sizes.append(len(labels))
+        sizes.append(x.size(0))
         return classification_loss(network, x, labels)
 
-    fit(partial(with_layer, nn.ReLU()), points, recording, Settings(2, 64, 0.01), [0])
-    assert sizes == [64, 64, 64, 8] * 2
+    settings = Settings(2, 64, 0.01)
+    fit(partial(with_layer, nn.ReLU()), points, recording, settings, [0], lambda *done: steps.append(len(done[3])))
+    assert sizes == [64, 8] * 2
+    assert steps == [4, 4]
+
+
+class Counting(nn.Module):
+    """Computes something else from its second call on."""
+
+    def __init__(self, what: Callable[[Any, Any, int], Any]) -> None:
+        super().__init__()
+        self.fc, self.what, self.calls, self.last = nn.Linear(6, 3), what, 0, None
+
+    def forward(self, x: Any) -> Any:
+        self.calls += 1
+        logits = self.fc(x)
+        result = self.what(logits, self.last, self.calls)
+        self.last = logits
+        return result
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        lambda logits, _, calls: torch.relu(logits) if calls > 1 else logits,
+        lambda logits, _, calls: logits * calls,
+        lambda logits, last, _: logits if last is None else logits + last,
+    ],
+    ids=["a layer more", "another factor", "a value of another batch"],
+)
+def test_a_network_that_computes_something_else_later_is_refused_in_one_line(
+    what: Callable[[Any, Any, int], Any], points: Examples
+) -> None:
+    line = "^Counting: it or its loss computes something else in epoch 2 than before; needed: the same for all batches"
+    with pytest.raises(InputError, match=line) as error:
+        fit(partial(Counting, what), points, classification_loss, Settings(2, 50, 0.01), [0])
+    assert "\n" not in str(error.value)
+
+
+def test_a_loss_that_is_no_operations_result_is_refused_in_one_line(points: Examples) -> None:
+    with pytest.raises(InputError, match=r"^Linear: a loss that does not come from the network's outputs cannot"):
+        fit(partial(nn.Linear, 6, 3), points, lambda *_: 0.0, SETTINGS, [0])
+
+
+def test_a_loss_may_compute_with_targets(points: Examples) -> None:
+    doubled = points._replace(targets=points.targets.double() * 2)
+    networks = [
+        fit(partial(nn.Linear, 6, 1), examples, loss, SETTINGS, [0])[0]
+        for examples, loss in (
+            (doubled, regression_loss),
+            (
+                points._replace(targets=points.targets.double()),
+                lambda network, x, y: mse_loss(network(x).squeeze(1), y * 2),
+            ),
+        )
+    ]
+    assert torch.equal(*(weights(network) for network in networks))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,6 @@
 """Training on the images."""
 
-import math
 from functools import partial
-from typing import Any
 
 from mlp.spec import Architecture, Settings
 from pipeline.datasets import PUBLIC, description
@@ -28,29 +26,18 @@ def train(alike: list[Job], locate: Locate) -> list[bytes]:
     from mlp.checkpoints import Normalisation
     from mlp.classification import train as train_classifiers
     from mlp.models import build
-    from mlp.training import classification_loss
 
     job, arrays = alike[0], engine()
     pixels, _, classes, *_ = job.architecture.arguments
     training = images.joined([images.load(locate(each), pixels, classes) for each in job.training])
     validation = images.load(locate(job.validation), pixels, classes) if job.validation else None
-    steps = math.ceil(len(training.labels) / job.settings.batch_size)
-    losses: list[Any] = []  # of each step of the first epoch, computed when training is over
-
-    def loss(network: Any, x: Any, labels: Any) -> Any:
-        value = classification_loss(network, x, labels)
-        if len(losses) < steps:
-            losses.append(value)
-        return value
-
-    networks, curves = train_classifiers(
+    networks, curves, losses = train_classifiers(
         partial(build, job.architecture),
         training,
         validation,
         job.settings,
         [each.seed for each in alike],
         arrays,
-        loss,
     )
     normalisation = Normalisation(mean=training.mean.item(), std=training.std.item())
     first_epoch = [arrays.unstack(each.data) for each in losses]

@@ -91,7 +91,7 @@ def results_of(
             loss,
             settings,
             seeds,
-            lambda *done, epochs=epochs: epochs.append(done[-1]),
+            lambda *done, epochs=epochs: epochs.append(done[2]),
             OnTorch(device) if device else None,
         )
         for network, losses in zip(networks, zip(*epochs, strict=True), strict=True):
