@@ -16,7 +16,7 @@ LOOK: Chart = {  # of a picture that stands alone
     "config": {
         "font": FONT,
         "legend": {"orient": "top", "columns": 3},
-        "range": {"category": ["#0b6fa4", "#b5480a", "#6b6b6b", "#2f7d32", "#8e4585"]},
+        "range": {"category": ["#0b6fa4", "#b5480a", "#6b6b6b", "#2f7d32", "#8e4585", "#8a6d00", "#00797a", "#a83257"]},
     },
 }
 _TEXT = {"labelColor": "var(--ink)", "titleColor": "var(--ink)"}
@@ -28,7 +28,7 @@ PAGE_LOOK: Chart = {  # of a picture in the report, whose colours are those of t
         "rect": {"color": "var(--cell)"},
         "text": {"color": "var(--ink)"},
         "font": FONT,
-        "range": {"category": [f"var(--color-{number})" for number in range(1, 6)]},
+        "range": {"category": [f"var(--color-{number})" for number in range(1, 9)]},
         "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE},
         "legend": {**_TEXT, "orient": "top", "columns": 3},
         "view": {"stroke": _LINE},

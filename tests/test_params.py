@@ -45,6 +45,13 @@ def complaint(path: Path, text: str) -> str:
     return str(error.value).replace(str(path), "params.yaml")
 
 
+def test_every_key_says_what_is_allowed() -> None:
+    groups = [Params, *(field.annotation for field in Params.model_fields.values())]
+    for group in groups:
+        for name, field in getattr(group, "model_fields", {}).items():
+            assert field.description or field.annotation in groups, f"{name} needs a type with a description"
+
+
 def test_the_file_in_the_repository_is_right() -> None:
     params = load(Params, ROOT / "params.yaml")
     assert (params.hidden, params.train_shallow.hidden, len(params.seeds)) == ([80, 40, 20], 64, 8)

@@ -131,7 +131,7 @@ def test_the_drawn_data_flow_is_that_of_dvc_yaml() -> None:
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     made_by = {path: name for name, stage in stages.items() for path in outputs(stage)}
     real = {(made_by[path], name) for name, stage in stages.items() for path in stage["deps"] if path in made_by}
-    assert drawn <= real, "draw the arrows of dvc.yaml in docs/architecture.md"
+    assert drawn <= real, "docs/architecture.md draws arrows that are not among the dependencies in dvc.yaml"
     assert implied_by(drawn) == implied_by(real), "draw new stages and their arrows in docs/architecture.md"
 
 

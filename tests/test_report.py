@@ -18,6 +18,8 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from conftest import ROOT, WorkingCopy
 from pipeline.charts import LOOK, chart, svg
+from pipeline.networks import NETWORKS
+from stages.evaluate import MISTAKES
 from stages.report import _sizes
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
@@ -64,7 +66,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, subset_template: Work
 
 @browser_only
 def test_every_picture_is_there_and_nothing_is_wider_than_the_screen(page: Page) -> None:
-    assert page.locator("figure").count() == 11
+    assert page.locator("figure").count() == 9 + len(NETWORKS)  # a confusion matrix of each
     for figure in page.locator("figure").all():
         box, picture = figure.bounding_box(), figure.locator("svg").bounding_box()
         assert box is not None
@@ -72,7 +74,7 @@ def test_every_picture_is_there_and_nothing_is_wider_than_the_screen(page: Page)
         assert picture["width"] == pytest.approx(box["width"], abs=1)
         assert picture["width"] > 300
         assert picture["height"] > 150
-    assert page.locator(".images img").count() == 32
+    assert page.locator(".images img").count() == MISTAKES * len(NETWORKS)
     assert page.evaluate("[...document.images].every(image => image.complete && image.naturalWidth === 28)")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 

@@ -12,6 +12,7 @@ import yaml
 
 from conftest import HOUSES, IMAGES, ROOT, WorkingCopy, train_here
 from pipeline.imports import imports
+from pipeline.networks import NETWORKS
 from pipeline.params import Group, load
 from pipeline.params.complete import Params
 from tools.dependencies import dependencies
@@ -74,7 +75,26 @@ def test_a_stage_declares_exactly_the_params_that_it_reads(
 )
 def test_a_change_reruns_only_what_it_affects(file: str, stages: set[str]) -> None:
     assert (ROOT / file).exists()
-    assert {name for name, stage in STAGES.items() if file in stage["deps"]} == stages
+    affected = {name for name, stage in STAGES.items() if file in stage["deps"]}
+    assert affected == stages, "a new stage belongs in IMAGES or HOUSES of tests/conftest.py"
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_network_is_trained_measured_drawn_and_shared(name: str) -> None:
+    """CONTRIBUTING.md lists what one needs; no later stage would miss a network that is not in NETWORKS."""
+    network, curves = f"models/{name}", f"plots/curves/{name}.csv"
+    assert {network, curves} <= set(STAGES[f"train_{name}"]["outs"])
+    assert network in STAGES["evaluate"]["deps"]
+    assert curves in STAGES["report"]["deps"]
+    assert PIPELINE["artifacts"][name]["path"] == network
+    for chart in ("validation_accuracy", "loss"):
+        (drawn,) = (each[chart]["y"] for each in PIPELINE["plots"] if chart in each)
+        assert curves in drawn
+
+
+def test_every_stage_that_trains_on_images_alone_is_in_networks() -> None:
+    trained = {path for stage in STAGES.values() for path in stage.get("outs", []) if str(path).startswith("models/")}
+    assert trained - {"models/prices", "models/binary"} == {f"models/{name}" for name in NETWORKS}
 
 
 def test_params_yaml_is_read_in_one_place_only() -> None:

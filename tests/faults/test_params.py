@@ -1,6 +1,7 @@
 """params.yaml, whatever is in it: DVC and the stages read the same, or one line says what is wrong, and soon."""
 
 import os
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -18,8 +19,9 @@ from pipeline.params import load
 from pipeline.params.complete import Params
 
 DEFAULTS = (ROOT / "params.yaml").read_text(encoding="utf-8")
-VALUE = "10"  # of train_deep.epochs
-BEFORE, AFTER = DEFAULTS.split(f"epochs: {VALUE}\n", maxsplit=1)
+GROUP = DEFAULTS.index("\ntrain_deep:\n")
+BEFORE, VALUE, AFTER = re.split(r"epochs: (\d+)\n", DEFAULTS[GROUP:], maxsplit=1)
+BEFORE = DEFAULTS[:GROUP] + BEFORE
 LINE = len(BEFORE.splitlines())  # where it stands
 HOSTILE = [
     "9" * 5000,
