@@ -235,10 +235,12 @@ def _stopped_by_errors() -> Iterator[None]:
 
 def _start_process() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    gc.disable()
     import torch
 
     torch.set_num_threads(1)
-    gc.freeze()  # what is imported stays, so that nobody looks for garbage in it
+    gc.freeze()  # as in `pipeline.stage.run`
+    gc.enable()
 
 
 def _end_with_parent() -> None:

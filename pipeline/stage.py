@@ -1,5 +1,6 @@
 """Running a stage or another command, and what its user sees of errors."""
 
+import gc
 import json
 import os
 import re
@@ -24,6 +25,8 @@ EXPERIMENTS = Path(".dvc/tmp/exps")  # where DVC keeps the locks and processes o
 
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
     """Runs a stage on what its schema reads from params.yaml."""
+    gc.freeze()  # what is imported stays, so that nobody looks for garbage in it, not even as the process ends
+    gc.enable()
     name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # from another folder DVC writes ../dvc.yaml:name
 
     def work() -> None:

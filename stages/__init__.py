@@ -1,5 +1,6 @@
 """The scripts that dvc.yaml runs, one for each stage."""
 
+import gc
 import os
 import signal
 import sys
@@ -46,6 +47,8 @@ def _end_with_dvc() -> None:
 
 
 if sys.argv[0] == "-m":  # what `python -m stages.<name>` says until that module is found
-    signal.signal(signal.SIGINT, _interrupted)  # until `pipeline.stage.run` takes over
+    # until `pipeline.stage.run` takes over
+    signal.signal(signal.SIGINT, _interrupted)
+    gc.disable()  # nothing of what is imported is garbage; looking for it takes a quarter of importing torch
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_end_with_dvc, daemon=True).start()
