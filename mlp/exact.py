@@ -216,7 +216,7 @@ class Exact(TorchFunctionMode):
         self.known = []
         return value, program
 
-    def repeat(self, program: Program, x: Value, targets: Value) -> Value:
+    def replay(self, program: Program, x: Value, targets: Value) -> Value:
         """The loss of another batch of the same size. To ask the network again would take a fifth of a short step."""
         values = [x, targets, *self.values.values()]
         for function, arguments, options in program.calls:

@@ -40,7 +40,7 @@ def fit(
     """Trains a network for each seed with Adam on shuffled mini-batches and returns them in eval mode.
 
     `loss` is the mean loss of a batch, as one would write it in PyTorch; it runs in exact arithmetic, see mlp/exact.py.
-    Each epoch it is called for the first batch of a size only; all others repeat what the network and it have computed.
+    Each epoch it is called for the first batch of each size only; for all others the recorded operations are replayed.
     `on_epoch` gets the networks, the epoch's number, from 1, the mean loss of each, and the losses of all steps.
     `arrays` is the engine: `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network depend on
     neither.
@@ -67,30 +67,31 @@ def fit(
     run = Exact(networks, arrays, training=True, masks=masks)
     step, second_moments = adam(run, settings.learning_rate, settings.betas)
     inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets)
-    programs: dict[int, Program] = {}  # of each size of a batch
+    first_programs: dict[int, Program] = {}
     with np.errstate(all="ignore"):  # what overflows is found at the epoch's end
         for epoch in range(1, settings.epochs + 1):
             networks[0].train()
-            values, sizes, traced = [], [], set[int]()
+            values, sizes = [], []
+            programs: dict[int, Program] = {}  # of each size of a batch
             order = arrays.stack([torch.randperm(n, generator=each) for each in orders])
             for start in range(0, n, settings.batch_size):
                 chosen = order[..., start : start + settings.batch_size]
                 size = chosen.shape[-1]
                 x = run.input(arrays.take(inputs, chosen), examples)
                 y = Value(arrays.take(targets, chosen), wanted=False)
-                if size in traced:
-                    value = run.repeat(programs[size], x, y)
+                if size in programs:
+                    value = run.replay(programs[size], x, y)
                 else:
-                    value, program = run.trace(loss, x, y)
-                    if program != programs.setdefault(size, program):
-                        raise InputError(
-                            f"{type(networks[0]).__name__}: it or its loss computes something else in epoch {epoch} "
-                            "than before; needed: the same for all batches of a size"
-                        )
-                    traced.add(size)
+                    value, programs[size] = run.trace(loss, x, y)
                 step(value)
                 values.append(value)
                 sizes.append(size)
+            first_programs = first_programs or programs
+            if programs != first_programs:
+                raise InputError(
+                    f"{type(networks[0]).__name__}: it or its loss computes something else in epoch {epoch} "
+                    "than before; needed: the same for all batches of a size"
+                )
             run.write_back()
             losses = arrays.unstack(mean_of_all(values, sizes, arrays))
             moments = arrays.unstack(second_moments)

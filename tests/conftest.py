@@ -1,5 +1,6 @@
 """Real data and working copies of the repository for the tests."""
 
+import gc
 import hashlib
 import importlib
 import json
@@ -73,6 +74,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if SLOW & set(getattr(item, "fixturenames", ())):
             item.add_marker("slow")
+
+
+def pytest_collection_finish() -> None:
+    """What is imported stays: nobody looks for garbage in it, which takes a fifth of the fast tests' time."""
+    gc.freeze()
 
 
 class WorkingCopy:

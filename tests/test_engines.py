@@ -87,7 +87,7 @@ def test_batches_that_repeat_the_first_give_what_the_network_itself_would(
 ) -> None:
     kind = kinds()[name]
     (repeated,) = fit(kind.make_network, kind.examples, kind.loss, WILD, [5])
-    monkeypatch.setattr(Exact, "repeat", lambda run, _, x, targets: run.trace(kind.loss, x, targets)[0])
+    monkeypatch.setattr(Exact, "replay", lambda run, _, x, targets: run.trace(kind.loss, x, targets)[0])
     (asked,) = fit(kind.make_network, kind.examples, kind.loss, WILD, [5])
     assert bytes_of(repeated) == bytes_of(asked)
 
