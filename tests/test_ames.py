@@ -33,7 +33,7 @@ def dataset() -> AmesHousingDataset:
     return AmesHousingDataset(FILE)
 
 
-def test_the_file_holds_2928_houses_as_pandas_reads_them(dataset: AmesHousingDataset) -> None:
+def test_the_file_has_the_2928_houses_that_pandas_reads(dataset: AmesHousingDataset) -> None:
     expected = pd.read_excel(FILE)
     assert len(dataset) == 2928
     assert list(expected.columns) == [*FEATURES, PRICE]
@@ -48,7 +48,7 @@ def test_house_286_is_the_lectures(dataset: AmesHousingDataset) -> None:
     assert features.dtype == price.dtype == torch.float64
 
 
-def test_a_loader_of_32_gives_92_batches_the_last_of_16(dataset: AmesHousingDataset) -> None:
+def test_a_loader_with_batch_size_32_gives_92_batches_the_last_of_16(dataset: AmesHousingDataset) -> None:
     batches = list(DataLoader(dataset, batch_size=32, shuffle=True))
     assert [len(prices) for _, prices in batches] == [32] * 91 + [16]
     assert torch.cat([prices for _, prices in batches]).sum() == dataset.prices.sum()
@@ -56,7 +56,7 @@ def test_a_loader_of_32_gives_92_batches_the_last_of_16(dataset: AmesHousingData
 
 
 @given(index=st.integers(-3500, 3500))
-def test_an_index_is_that_of_a_list(dataset: AmesHousingDataset, index: int) -> None:
+def test_it_is_indexed_like_a_list(dataset: AmesHousingDataset, index: int) -> None:
     prices = dataset.prices.tolist()
     try:
         expected = prices[index]
@@ -68,7 +68,7 @@ def test_an_index_is_that_of_a_list(dataset: AmesHousingDataset, index: int) -> 
 
 
 @given(st.slices(2928))
-def test_a_slice_is_that_of_a_list(dataset: AmesHousingDataset, key: slice) -> None:
+def test_it_is_sliced_like_a_list(dataset: AmesHousingDataset, key: slice) -> None:
     part = dataset[key]
     assert isinstance(part, AmesHousingDataset)
     assert len(part) == len(range(2928)[key])
@@ -76,12 +76,12 @@ def test_a_slice_is_that_of_a_list(dataset: AmesHousingDataset, key: slice) -> N
     assert [price.item() for _, price in part[:5]] == part.prices.tolist()[:5]
 
 
-def test_iteration_gives_every_house_once(dataset: AmesHousingDataset) -> None:
+def test_iteration_yields_every_house_once(dataset: AmesHousingDataset) -> None:
     assert [price.item() for _, price in dataset] == dataset.prices.tolist()
     assert next(reversed(dataset))[1] == dataset.prices[-1]
 
 
-def test_what_is_no_index_is_refused(dataset: AmesHousingDataset) -> None:
+def test_an_invalid_index_is_rejected(dataset: AmesHousingDataset) -> None:
     for key in (1.0, "1", None):
         with pytest.raises(TypeError):
             dataset[key]  # type: ignore[call-overload]
@@ -100,7 +100,7 @@ def excel(path: Path, change: Callable[[Worksheet], object] = lambda _: None) ->
     return path
 
 
-def test_columns_may_stand_in_any_order_and_among_others(tmp_path: Path) -> None:
+def test_columns_may_be_in_any_order_and_among_others(tmp_path: Path) -> None:
     def shuffle(sheet: Worksheet) -> None:
         columns = [list(column) for column in sheet.iter_cols(values_only=True)]
         others: list[list[Any]] = [["Street", *["Pave"] * 5], [None, "a note", *[None] * 4], *columns[::-1]]
@@ -114,7 +114,7 @@ def test_columns_may_stand_in_any_order_and_among_others(tmp_path: Path) -> None
     assert own.prices.tolist() == [house[16] for house in HOUSES]
 
 
-def test_empty_rows_at_the_end_are_no_houses(tmp_path: Path) -> None:
+def test_empty_rows_at_the_end_are_ignored(tmp_path: Path) -> None:
     path = excel(tmp_path / "own.xlsx", lambda sheet: sheet.cell(30, 20).__setattr__("number_format", "0.00"))
     assert len(AmesHousingDataset(path)) == 5
 
@@ -165,7 +165,7 @@ def cell(place: str, value: Any) -> Callable[[Worksheet], object]:
         ),
     ],
 )
-def test_each_fault_is_one_line_with_its_place(
+def test_each_fault_is_reported_in_one_line_with_its_cell(
     tmp_path: Path, change: Callable[[Worksheet], object], fault: str
 ) -> None:
     path = excel(tmp_path / "own.xlsx", change)
@@ -181,7 +181,7 @@ def test_each_fault_is_one_line_with_its_place(
     assert str(error.value) == f"{path}, sheet Houses{fault}"
 
 
-def test_a_wrong_sheet_is_one_line(tmp_path: Path) -> None:
+def test_a_missing_sheet_is_reported_in_one_line(tmp_path: Path) -> None:
     path = excel(tmp_path / "own.xlsx")
     with pytest.raises(InputError) as error:
         AmesHousingDataset(path, "Sheet1")
@@ -198,7 +198,7 @@ def other_archive(path: Path) -> None:
 
 
 @pytest.mark.parametrize("spoil", [lambda path: path.write_text("Lot Area,SalePrice\n1,2\n"), cut, other_archive])
-def test_what_is_not_an_excel_file_is_one_line(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+def test_a_file_that_is_not_excel_is_reported_in_one_line(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
     path = excel(tmp_path / "own.xlsx")
     spoil(path)
     with pytest.raises(InputError) as error:
@@ -207,12 +207,12 @@ def test_what_is_not_an_excel_file_is_one_line(tmp_path: Path, spoil: Callable[[
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_says_so(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported_as_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         AmesHousingDataset(tmp_path / "none.xlsx")
 
 
-def test_an_enormous_archive_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_archive_is_rejected_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = excel(tmp_path / "own.xlsx")
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("xl/worksheets/sheet2.xml", b" " * 60_000_000)
@@ -222,7 +222,7 @@ def test_an_enormous_archive_is_refused_before_it_is_read(tmp_path: Path, monkey
         AmesHousingDataset(path)
 
 
-def test_an_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
+def test_an_archive_that_lies_about_its_size_is_rejected(tmp_path: Path) -> None:
     path = excel(tmp_path / "own.xlsx")
     with zipfile.ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
@@ -237,18 +237,20 @@ def test_an_archive_that_lies_about_its_size_is_refused(tmp_path: Path) -> None:
         AmesHousingDataset(path)
 
 
-def test_a_lone_cell_in_the_last_row_is_found_without_filling_the_memory(tmp_path: Path) -> None:
+def test_a_lone_cell_in_the_last_row_is_found_within_little_memory(tmp_path: Path) -> None:
     path = excel(tmp_path / "own.xlsx", cell("A1048576", 1))
     with pytest.raises(InputError, match=r"row 7, column A \(Lot Area\): is empty"):
         AmesHousingDataset(path)
 
 
-def test_a_note_below_the_houses_and_beside_their_columns_is_no_house(tmp_path: Path) -> None:
+def test_a_note_outside_the_columns_of_houses_is_ignored(tmp_path: Path) -> None:
     assert len(AmesHousingDataset(excel(tmp_path / "own.xlsx", cell("Z20", "checked by hand")))) == 5
 
 
 @given(data=st.data(), n=st.integers(3, 60), seed=st.integers(0, 2**63 - 1))
-def test_a_split_holds_every_house_once(dataset: AmesHousingDataset, data: st.DataObject, n: int, seed: int) -> None:
+def test_every_house_is_in_exactly_one_split(
+    dataset: AmesHousingDataset, data: st.DataObject, n: int, seed: int
+) -> None:
     validation_size = data.draw(st.integers(1, n - 2))
     test_size = data.draw(st.integers(1, n - validation_size - 1))
     parts = split(dataset[:n], validation_size, test_size, seed)
@@ -257,7 +259,7 @@ def test_a_split_holds_every_house_once(dataset: AmesHousingDataset, data: st.Da
     assert all(map(torch.equal, parts, split(dataset[:n], validation_size, test_size, seed)))
 
 
-def test_all_real_houses_are_far_within_the_bounds(dataset: AmesHousingDataset) -> None:
+def test_all_real_houses_are_well_within_the_bounds(dataset: AmesHousingDataset) -> None:
     """Ten times as large ones are, too; only years are not."""
     most = torch.tensor([most for _, most in BOUNDS.values()])
     others = [column for column in range(len(FEATURES)) if column not in YEARS]
@@ -265,7 +267,7 @@ def test_all_real_houses_are_far_within_the_bounds(dataset: AmesHousingDataset) 
     assert dataset.prices.max() * 1000 < PRICES[1]
 
 
-def test_inputs_and_targets_are_standardised_on_the_training_part(dataset: AmesHousingDataset) -> None:
+def test_inputs_and_targets_are_standardised_on_the_training_split(dataset: AmesHousingDataset) -> None:
     parts = split(dataset, 400, 600, 0)
     training, validation, test = standardise(dataset, parts[0], parts)
     scaler = StandardScaler().fit(dataset.features[parts[0]])
@@ -278,7 +280,7 @@ def test_inputs_and_targets_are_standardised_on_the_training_part(dataset: AmesH
 
 
 @given(st.lists(st.floats(1, 1e9), min_size=1, max_size=40))
-def test_logarithms_and_prices_are_numpys(prices: list[float]) -> None:
+def test_logarithms_and_prices_agree_with_numpy(prices: list[float]) -> None:
     found = logarithms(torch.tensor(prices, dtype=torch.float64))
     np.testing.assert_allclose(found, np.log(prices), rtol=1e-15, atol=1e-15)
 
@@ -296,7 +298,7 @@ def test_a_feature_that_does_not_vary_becomes_zero(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [92.9, 85.3, 0.1])
 @pytest.mark.parametrize("count", [48, 49, 337])
-def test_a_mean_that_is_off_by_the_last_place_is_no_variation(value: float, count: int) -> None:
+def test_a_rounded_mean_does_not_count_as_variation(value: float, count: int) -> None:
     houses = torch.full((count, len(FEATURES)), value, dtype=torch.float64)
     dataset = AmesHousingDataset.__new__(AmesHousingDataset)
     dataset.features, dataset.prices = houses, houses[:, 0]
@@ -305,7 +307,7 @@ def test_a_mean_that_is_off_by_the_last_place_is_no_variation(value: float, coun
     assert (found.std == 1).all()
 
 
-def test_houses_come_back_from_their_file(dataset: AmesHousingDataset, tmp_path: Path) -> None:
+def test_houses_survive_a_round_trip_through_their_file(dataset: AmesHousingDataset, tmp_path: Path) -> None:
     (houses,) = standardise(dataset, torch.arange(50), [torch.arange(50, 70)])
     save(houses, tmp_path / "houses")
     assert all(map(torch.equal, load(tmp_path / "houses"), houses))

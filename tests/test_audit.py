@@ -194,7 +194,7 @@ def test_the_audit_sees_an_operation_that_is_not_on_the_list(seen: dict[str, int
 
 
 @pytest.mark.parametrize("module", ["exact", "on_numpy"])
-def test_nothing_else_of_numpy_or_the_mathematical_library_is_named(module: str) -> None:
+def test_nothing_else_from_numpy_or_math_is_used(module: str) -> None:
     """What is called with plain numbers leaves no trace in the record."""
     tree = ast.parse((ROOT / "mlp" / f"{module}.py").read_text())
     named = {

@@ -64,7 +64,7 @@ def test_jax_learns_what_this_project_learns_in_either_precision(case: Case) -> 
     assert float32.loss != pytest.approx(float64.loss, rel=1e-10)  # which float64 in its place would be
 
 
-def test_the_usual_loop_sees_the_same_numbers(training: LabelledImages, mnist_raw: Path) -> None:
+def test_the_usual_loop_trains_on_the_same_numbers(training: LabelledImages, mnist_raw: Path) -> None:
     samples, pixels = torchvision_samples("mnist", mnist_raw, training), normalised(training)
     for index in range(10):
         image, label = samples[index]
@@ -94,7 +94,7 @@ def test_the_page_has_medians_of_the_table() -> None:
     assert "8 networks of each kind" in text
 
 
-def test_networks_that_train_at_once_are_timed_beside_one_alone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_networks_trained_at_once_are_timed_against_one_alone(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLP_DEVICE", "cpu")
     rows = measure("deep", case.architecture, case.settings, case.training.examples(), [1, 3])
     assert [(row.device[:12], row.networks) for row in rows] == [("one core of ", 1), ("cpu", 1), ("cpu", 3)]

@@ -81,7 +81,7 @@ def test_it_prints_its_layers() -> None:
     )
 
 
-def test_a_fresh_network_has_first_weights_from_the_global_generator() -> None:
+def test_a_new_network_draws_its_weights_from_the_global_generator() -> None:
     networks = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -93,7 +93,7 @@ def test_a_fresh_network_has_first_weights_from_the_global_generator() -> None:
 
 
 @pytest.mark.parametrize("own_generator", [True, False])
-def test_first_weights_are_xavier_uniform(own_generator: bool) -> None:
+def test_initial_weights_are_xavier_uniform(own_generator: bool) -> None:
     torch.manual_seed(0)
     network = new(200, 300) if own_generator else BinaryShallowNeuralNet(200, 300)
     torchs = torch.empty(200, 300)
@@ -113,18 +113,18 @@ def test_the_loss_is_torchs_binary_cross_entropy_plus_the_penalty() -> None:
     torch.testing.assert_close(penalised_loss(network, x, labels, 0.25), expected)
 
 
-def test_accuracy_counts_right_answers() -> None:
+def test_accuracy_is_the_share_of_correct_predictions() -> None:
     probabilities = torch.tensor([0.9, 0.6, 0.5, 0.2])
     assert binary_accuracy(probabilities, torch.tensor([1.0, 0.0, 0.0, 0.0])) == 0.75
 
 
-def test_it_tells_dear_houses_from_cheap_ones(examples: tuple[Examples, Examples]) -> None:
+def test_it_separates_expensive_houses_from_cheap_ones(examples: tuple[Examples, Examples]) -> None:
     training, test = examples
     assert 0.4 < test.targets.mean() < 0.6
     assert binary_accuracy(predict(trained(training), test), test.targets) > 0.87
 
 
-def test_what_it_tells_is_what_torch_makes_of_it(examples: tuple[Examples, Examples]) -> None:
+def test_its_predictions_are_those_of_torch(examples: tuple[Examples, Examples]) -> None:
     training, test = examples
     network = trained(training)
     found = predict(network, test)
@@ -158,7 +158,7 @@ def test_the_lectures_penalty_is_not_in_the_gradient(examples: tuple[Examples, E
         fit(partial(BinaryShallowNeuralNet, 16, 8), training, lectures_loss, SETTINGS, [0])
 
 
-def test_modes_can_be_set_because_train_is_torchs_own(examples: tuple[Examples, Examples]) -> None:
+def test_train_and_eval_set_the_mode(examples: tuple[Examples, Examples]) -> None:
     """A method `train` that takes data hides it, and `eval()` calls it with a mode."""
 
     class Hiding(BinaryShallowNeuralNet):

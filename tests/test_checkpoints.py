@@ -57,7 +57,7 @@ def test_weights_are_stored_in_float32_as_they_are(tmp_path: Path) -> None:
     assert stored.keys() == network.state_dict().keys()
 
 
-def test_a_file_says_what_made_it(tmp_path: Path) -> None:
+def test_a_file_records_how_its_network_was_trained(tmp_path: Path) -> None:
     network = store(DEEP, tmp_path / "file", seed=7)
     with safe_open(tmp_path / "file", "pt") as file:
         metadata = json.loads(file.metadata()["network"])
@@ -72,13 +72,13 @@ def test_a_file_says_what_made_it(tmp_path: Path) -> None:
     }
 
 
-def test_a_network_of_images_says_how_to_normalise_them(tmp_path: Path) -> None:
+def test_a_file_records_how_to_normalise_images(tmp_path: Path) -> None:
     normalisation = Normalisation(mean=0.1 + 0.2, std=1 / 3)
     save(build(SHALLOW), SHALLOW, tmp_path / "file", "mnist", 0, SETTINGS, normalisation)
     assert read_origin(tmp_path / "file").normalisation == normalisation
 
 
-def test_a_network_of_somebodys_own_images_says_what_they_are(tmp_path: Path) -> None:
+def test_a_file_describes_a_users_own_images(tmp_path: Path) -> None:
     images = Images(classes=["Öfen", "a, b", "c"], height=2, width=4)
     save(build(SHALLOW), SHALLOW, tmp_path / "file", "shapes", 0, SETTINGS, Normalisation(mean=0.1, std=0.3), images)
     assert read_origin(tmp_path / "file").images == images
@@ -113,7 +113,7 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_a_file_that_does_not_fit_its_metadata_is_refused_in_one_line(wrong: dict[str, object], tmp_path: Path) -> None:
+def test_a_file_that_contradicts_its_metadata_is_rejected_in_one_line(wrong: dict[str, object], tmp_path: Path) -> None:
     store(DEEP, tmp_path / "file")
     with safe_open(tmp_path / "file", "pt") as file:
         metadata = json.loads(file.metadata()["network"])
@@ -136,7 +136,7 @@ class WithDropout(ShallowNeuralNet):
         return logits
 
 
-def test_a_class_may_take_a_rate_beside_its_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_class_may_take_a_rate_in_addition_to_sizes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(CLASSES, "WithDropout", WithDropout)
     images.save(random_images(100), tmp_path / "images")
     architecture = Architecture("WithDropout", [784, 6, 10, 0.2])
@@ -149,9 +149,7 @@ def test_a_class_may_take_a_rate_beside_its_sizes(tmp_path: Path, monkeypatch: p
 
 
 @pytest.mark.parametrize("metadata", [None, {"network": "DeepNeuralNet"}, {"network": "{}"}, {"other": ""}], ids=str)
-def test_a_file_that_says_nothing_of_its_network_is_refused_in_one_line(
-    metadata: dict[str, str] | None, tmp_path: Path
-) -> None:
+def test_a_file_without_metadata_is_rejected_in_one_line(metadata: dict[str, str] | None, tmp_path: Path) -> None:
     save_file(build(DEEP).state_dict(), tmp_path / "file", metadata)
     with pytest.raises(
         InputError, match=r"^[^\n]*file: not as a stage wrote it \(.*\); delete it and run `dvc repro`$"
@@ -159,13 +157,13 @@ def test_a_file_that_says_nothing_of_its_network_is_refused_in_one_line(
         load(tmp_path / "file", "mnist")
 
 
-def test_a_network_of_another_data_set_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_network_of_another_data_set_is_rejected_in_one_line(tmp_path: Path) -> None:
     store(SHALLOW, tmp_path / "file", "ames/all")
     with pytest.raises(InputError, match=r"file: a network trained on ames/all; needed: one trained on mnist$"):
         load(tmp_path / "file", "mnist")
 
 
-def test_a_network_of_a_class_that_is_not_known_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_network_of_an_unknown_class_is_rejected_in_one_line(tmp_path: Path) -> None:
     save(nn.Linear(8, 3), Architecture("Linear", [8, 3]), tmp_path / "file", "mnist", 0, SETTINGS)
     with pytest.raises(InputError) as error:
         load(tmp_path / "file", "mnist")
@@ -174,7 +172,7 @@ def test_a_network_of_a_class_that_is_not_known_is_refused_in_one_line(tmp_path:
     )
 
 
-def test_a_cut_file_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_truncated_file_is_rejected_in_one_line(tmp_path: Path) -> None:
     store(SHALLOW, tmp_path / "file")
     (tmp_path / "file").write_bytes((tmp_path / "file").read_bytes()[:-1])
     with pytest.raises(InputError, match=r"file: not as a stage wrote it \(.*\); delete it and run `dvc repro`$"):

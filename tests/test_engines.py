@@ -42,7 +42,7 @@ def bytes_of(network: nn.Module) -> bytes:
     ],
     ids=["usual", "wild", "ten hidden layers"],
 )
-def test_another_engine_that_shares_no_code_trains_the_same_network(hidden: list[int], settings: Settings) -> None:
+def test_an_independent_engine_trains_the_same_network(hidden: list[int], settings: Settings) -> None:
     images = random_images(200)
     make_network = partial(DeepNeuralNet, 784, hidden, 10)
     (ours,) = fit(make_network, images.examples(), classification_loss, settings, [3])
@@ -62,7 +62,7 @@ def test_another_engine_that_shares_no_code_trains_the_same_network(hidden: list
 
 
 @pytest.mark.parametrize("name", kinds())
-def test_a_network_comes_out_of_a_stack_as_it_would_alone(name: str) -> None:
+def test_a_network_trained_in_a_stack_is_the_one_trained_alone(name: str) -> None:
     """On torch's products, beside NumPy's."""
     kind = kinds()[name]
     losses: list[list[float]] = []
@@ -82,9 +82,7 @@ def test_a_network_comes_out_of_a_stack_as_it_would_alone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", kinds())
-def test_batches_that_repeat_the_first_give_what_the_network_itself_would(
-    name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replayed_batches_give_what_the_network_itself_computes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     kind = kinds()[name]
     (repeated,) = fit(kind.make_network, kind.examples, kind.loss, WILD, [5])
     monkeypatch.setattr(Exact, "replay", lambda run, _, x, targets: run.trace(kind.loss, x, targets)[0])
@@ -146,7 +144,7 @@ def test_the_device_changes_no_output_of_any_stage(subset: WorkingCopy, monkeypa
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "hpu", "mps"])
-def test_a_device_that_is_not_there_is_refused_in_one_line(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unavailable_device_is_rejected_in_one_line(device: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLP_DEVICE", device)
     with pytest.raises(
         InputError, match=rf"^MLP_DEVICE is '{device}'; allowed: a PyTorch device, such as cuda \(.*\)$"

@@ -25,7 +25,7 @@ def locked(text: str) -> dict[str, str]:
     return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in pinned(text)}
 
 
-def test_what_is_locked_is_installed() -> None:
+def test_the_locked_versions_are_installed() -> None:
     """Beside it users may install what they like."""
     installed = {canonicalize_name(each.name): each.version.partition("+")[0] for each in distributions()}
     for lock in LOCKS[:2]:
@@ -48,7 +48,7 @@ def test_every_package_is_locked_with_hashes_and_no_address(lock: Path) -> None:
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
-def test_the_lock_is_made_from_the_direct_pins(lock: Path) -> None:
+def test_the_lock_files_come_from_the_direct_pins(lock: Path) -> None:
     versions = locked(lock.read_text(encoding="utf-8"))
     pins = locked(lock.with_suffix(".txt").read_text())
     assert pins

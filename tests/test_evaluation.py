@@ -47,7 +47,7 @@ def test_probabilities_are_the_softmax_of_the_logits(case: tuple[Tensor, Tensor]
 
 
 @given(predictions())
-def test_accuracy_is_the_share_of_right_answers(case: tuple[Tensor, Tensor]) -> None:
+def test_accuracy_is_the_share_of_correct_classifications(case: tuple[Tensor, Tensor]) -> None:
     logits, labels = case
     right = [int(row.argmax()) == int(label) for row, label in zip(probabilities(logits), labels, strict=True)]
     assert correct(logits, labels).tolist() == right
@@ -55,12 +55,12 @@ def test_accuracy_is_the_share_of_right_answers(case: tuple[Tensor, Tensor]) -> 
 
 
 @given(predictions())
-def test_the_mean_cross_entropy_is_torchs(case: tuple[Tensor, Tensor]) -> None:
+def test_the_mean_cross_entropy_agrees_with_torch(case: tuple[Tensor, Tensor]) -> None:
     assert mean_cross_entropy(*case) == pytest.approx(nn.CrossEntropyLoss()(*case).item(), rel=1e-12, abs=1e-10)
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40))
-def test_the_mean_binary_cross_entropy_is_torchs(cases: list[tuple[float, float]]) -> None:
+def test_the_mean_binary_cross_entropy_agrees_with_torch(cases: list[tuple[float, float]]) -> None:
     """Also of a probability of 0 or 1 that is wrong, whose logarithm torch takes as -100."""
     chances, labels = torch.tensor(cases, dtype=torch.float64).T
     assert mean_binary_cross_entropy(chances, labels) == pytest.approx(nn.BCELoss()(chances, labels).item(), abs=1e-12)
@@ -93,7 +93,7 @@ def test_prediction_is_what_torch_computes_in_the_stored_order_and_in_eval_mode(
 
 
 @given(predictions())
-def test_reliability_is_scikit_learns_calibration_curve_of_the_predicted_class(case: tuple[Tensor, Tensor]) -> None:
+def test_reliability_agrees_with_scikit_learns_calibration_curve(case: tuple[Tensor, Tensor]) -> None:
     logits, labels = case
     confidences, predicted = probabilities(logits).max(dim=1)
     accuracies, means = calibration_curve(predicted == labels, confidences, n_bins=15)
@@ -105,7 +105,7 @@ def test_reliability_is_scikit_learns_calibration_curve_of_the_predicted_class(c
     assert sum(each.images for each in bins) == len(labels)
 
 
-def test_the_calibration_error_is_the_mean_distance_weighted_by_images() -> None:
+def test_the_calibration_error_is_the_mean_gap_weighted_by_images() -> None:
     bins = [Bin(images=30, confidence=0.9, accuracy=0.8), Bin(images=10, confidence=0.5, accuracy=0.9)]
     assert expected_calibration_error(bins) == pytest.approx((30 * 0.1 + 10 * 0.4) / 40)
 

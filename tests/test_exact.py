@@ -65,7 +65,7 @@ def test_with_rows_each_row_has_a_grid_of_its_own(array: Floats, bits: int) -> N
 
 
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, 1e300])
-def test_what_is_beyond_all_grids_never_comes_out_as_a_number(number: float) -> None:
+def test_a_number_beyond_all_grids_becomes_nan(number: float) -> None:
     for array in (np.array([number, 1.0]), np.array([number, 1.0], np.float32)):
         with np.errstate(all="ignore"):
             assert not math.isfinite(OnNumpy().grid(array, 20)[0])
@@ -82,7 +82,7 @@ def test_what_is_beyond_all_grids_never_comes_out_as_a_number(number: float) -> 
         )
     )
 )
-def test_a_product_of_numbers_on_grids_is_that_of_pythons_integers(operands: tuple[Floats, Floats]) -> None:
+def test_a_product_on_grids_agrees_with_pythons_integers(operands: tuple[Floats, Floats]) -> None:
     a, b = (OnNumpy().grid(each, product_bits(3, 2, each.size)) for each in operands)
     for i in range(3):
         for j in range(2):
@@ -112,28 +112,28 @@ def units(found: float, exact: Decimal) -> float:
 
 
 @given(st.lists(st.one_of(st.floats(-745, 709.7), st.floats(-1, 1)), min_size=1, max_size=20))
-def test_exp_is_that_of_decimal(numbers: list[float]) -> None:
+def test_exp_agrees_with_decimal(numbers: list[float]) -> None:
     found = exp(OnNumpy(), np.array(numbers))
     assert all(units(y, DIGITS.exp(Decimal(x))) < 4 for x, y in zip(numbers, found.tolist(), strict=True))
     np.testing.assert_array_equal(on_torch(exp, np.array(numbers)), found)
 
 
 @given(st.lists(st.one_of(st.floats(5e-324, 1.7e308), st.floats(0.5, 2)), min_size=1, max_size=20))
-def test_log_is_that_of_decimal(numbers: list[float]) -> None:
+def test_log_agrees_with_decimal(numbers: list[float]) -> None:
     found = log(OnNumpy(), np.array(numbers))
     assert all(units(y, DIGITS.ln(Decimal(x))) < 4 for x, y in zip(numbers, found.tolist(), strict=True))
     np.testing.assert_array_equal(on_torch(log, np.array(numbers)), found)
 
 
 @given(st.lists(st.one_of(st.floats(-745, 745), st.floats(-1, 1)), min_size=1, max_size=20))
-def test_sigmoid_is_that_of_decimal(numbers: list[float]) -> None:
+def test_sigmoid_agrees_with_decimal(numbers: list[float]) -> None:
     found = logistic(OnNumpy(), np.array(numbers))
     for x, y in zip(numbers, found.tolist(), strict=True):
         assert units(y, DIGITS.divide(1, DIGITS.add(1, DIGITS.exp(-Decimal(x))))) < 8
     np.testing.assert_array_equal(on_torch(logistic, np.array(numbers)), found)
 
 
-def test_functions_at_their_ends() -> None:
+def test_functions_are_right_at_the_ends_of_their_ranges() -> None:
     with np.errstate(all="ignore"):
         ends = np.array([-math.inf, -746, 0, 710, math.inf, math.nan])
         np.testing.assert_array_equal(exp(OnNumpy(), ends), [0, 0, 1, math.inf, math.inf, math.nan])
@@ -144,13 +144,13 @@ def test_functions_at_their_ends() -> None:
 
 
 @given(arrays(np.float64, (3, 4), elements=st.floats(-1e4, 1e4)))
-def test_softmax_is_torchs(logits: Floats) -> None:
+def test_softmax_agrees_with_torch(logits: Floats) -> None:
     found = softmax(OnNumpy(), logits)[0]
     np.testing.assert_allclose(found, torch.softmax(torch.from_numpy(logits), dim=1), atol=1e-14)
 
 
 @pytest.mark.parametrize("name", [name for name in kinds() if "dropout" not in name])
-def test_losses_and_gradients_are_torchs(name: str) -> None:
+def test_losses_and_gradients_agree_with_torch(name: str) -> None:
     """Torch's in float64, of the same parameters; products here have some 21 bits, pixels a mean of 14."""
     kind = kinds()[name]
     torch.manual_seed(0)
@@ -174,7 +174,7 @@ def test_losses_and_gradients_are_torchs(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", kinds())
-def test_what_a_network_says_of_an_example_does_not_depend_on_the_others(name: str) -> None:
+def test_a_prediction_does_not_depend_on_the_other_examples(name: str) -> None:
     kind: Kind = kinds()[name]
     network: nn.Module = kind.make_network()
     together = predict(network, kind.examples)

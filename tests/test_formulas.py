@@ -23,7 +23,7 @@ def test_the_lectures_vector() -> None:
 
 
 @given(LOGITS)
-def test_softmax_is_torchs(logits: NDArray[np.float64]) -> None:
+def test_softmax_agrees_with_torch(logits: NDArray[np.float64]) -> None:
     np.testing.assert_allclose(softmax(logits), torch.from_numpy(logits).softmax(dim=1), atol=1e-14)
 
 
@@ -39,13 +39,13 @@ def test_logits_beyond_the_range_of_exp_are_safe() -> None:
 
 
 @given(st.data(), LOGITS)
-def test_cross_entropy_is_torchs(data: st.DataObject, logits: NDArray[np.float64]) -> None:
+def test_cross_entropy_agrees_with_torch(data: st.DataObject, logits: NDArray[np.float64]) -> None:
     n, classes = logits.shape
     labels = data.draw(arrays(np.int64, n, elements=st.integers(0, classes - 1)))
     expected = torch.nn.CrossEntropyLoss()(torch.from_numpy(logits), torch.from_numpy(labels)).item()
     assert cross_entropy(logits, one_hot(labels, classes)) == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
-def test_one_hot_is_torchs() -> None:
+def test_one_hot_agrees_with_torch() -> None:
     labels = np.array([2, 0, 1, 2])
     assert np.array_equal(one_hot(labels, 4), torch.nn.functional.one_hot(torch.from_numpy(labels), 4))

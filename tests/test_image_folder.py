@@ -75,7 +75,7 @@ def test_images_come_in_the_order_of_classes_and_names() -> None:
         assert labels.tolist() == [label for label in range(3) for _ in range(count)]
 
 
-def test_the_order_is_that_of_the_letters_codes_on_every_system(shapes: Path) -> None:
+def test_files_are_sorted_by_code_point_on_every_system(shapes: Path) -> None:
     """Capitals first, whatever the system's language or file system makes of them."""
     for split in ("train", "test"):
         for old, new in zip(CLASSES, ("b", "B", "a"), strict=True):
@@ -84,7 +84,7 @@ def test_the_order_is_that_of_the_letters_codes_on_every_system(shapes: Path) ->
 
 
 @pytest.mark.usefixtures("shapes")
-def test_the_training_and_validation_images_are_all_images() -> None:
+def test_training_and_validation_images_together_are_all_images() -> None:
     download()
     prepare(validation_size=10)
     described = json.loads(Path("data/processed/description.json").read_text(encoding="utf-8"))
@@ -96,7 +96,7 @@ def test_the_training_and_validation_images_are_all_images() -> None:
 
 
 @pytest.mark.parametrize("name", [".DS_Store", "train/.DS_Store", "train/Öfen/.hidden.png", "test/.cache/a"])
-def test_what_begins_with_a_dot_does_not_count(name: str, shapes: Path) -> None:
+def test_hidden_files_are_ignored(name: str, shapes: Path) -> None:
     (shapes / name).parent.mkdir(exist_ok=True)
     (shapes / name).write_text("no image")
     (shapes / "train/.folder").mkdir()
@@ -123,7 +123,7 @@ def as_transparency(path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [*map(as_mode, ["RGB", "RGBA", "P", "LA"]), as_16_bits, as_transparency])
-def test_a_png_of_any_kind_is_read_as_it_is_seen(change: Callable[[Path], None], shapes: Path) -> None:
+def test_a_png_of_any_kind_is_read_as_displayed(change: Callable[[Path], None], shapes: Path) -> None:
     change(shapes / "train/Öfen/000.png")
     download()
     np.testing.assert_array_equal(read_idx(RAW / "train-images-idx3-ubyte")[2 * TRAIN].numpy(), draw(2, 0))
@@ -191,7 +191,7 @@ NO_IMAGES = "no images; needed: at least one of each class"
         (write_text, "train/000.png", f"not a class of the training images; allowed: {', '.join(CLASSES)}"),
     ],
 )
-def test_what_is_wrong_in_a_folder_is_named_in_one_line_and_leaves_the_old_images(
+def test_a_faulty_file_in_a_folder_is_named_in_one_line_and_the_old_images_stay(
     spoil: Callable[[Path], None], path: str, line: str, shapes: Path
 ) -> None:
     download()
@@ -205,9 +205,7 @@ def test_what_is_wrong_in_a_folder_is_named_in_one_line_and_leaves_the_old_image
 
 
 @pytest.mark.parametrize(("spoil", "count"), [(one_class, 1), (many_classes, 257)])
-def test_one_class_or_more_than_a_byte_can_number_are_refused(
-    spoil: Callable[[Path], None], count: int, shapes: Path
-) -> None:
+def test_too_few_or_too_many_classes_are_rejected(spoil: Callable[[Path], None], count: int, shapes: Path) -> None:
     spoil(shapes / "train")
     with pytest.raises(
         InputError, match=f"^{shapes}: {count} classes; allowed: 2 to 256, each with a name of its own$"
@@ -216,9 +214,7 @@ def test_one_class_or_more_than_a_byte_can_number_are_refused(
 
 
 @pytest.mark.parametrize("place", ["train", "test", "train/Kreis", "test/Kreis"])
-def test_a_link_in_place_of_a_folder_is_refused_as_dvc_does_not_see_changes_behind_it(
-    place: str, shapes: Path, tmp_path: Path
-) -> None:
+def test_a_symbolic_link_in_place_of_a_folder_is_rejected(place: str, shapes: Path, tmp_path: Path) -> None:
     place = place.replace("Kreis", CLASSES[0])
     shutil.move(shapes / place, tmp_path / "elsewhere")
     (shapes / place).symlink_to(tmp_path / "elsewhere")
@@ -227,7 +223,7 @@ def test_a_link_in_place_of_a_folder_is_refused_as_dvc_does_not_see_changes_behi
 
 
 @pytest.mark.parametrize("name", ["ca\tt", "ca\nt", "ca\udcff"])
-def test_a_class_name_that_is_not_one_line_of_utf_8_is_refused(name: str, shapes: Path) -> None:
+def test_a_class_name_that_is_not_one_line_of_utf_8_is_rejected(name: str, shapes: Path) -> None:
     (shapes / "train" / name).mkdir()
     with pytest.raises(InputError) as error:
         source("shapes")
@@ -235,7 +231,7 @@ def test_a_class_name_that_is_not_one_line_of_utf_8_is_refused(name: str, shapes
 
 
 @pytest.mark.usefixtures("shapes")
-def test_a_data_set_that_is_not_there_is_refused_with_what_there_is() -> None:
+def test_an_unknown_data_set_is_rejected_with_a_list_of_those_available() -> None:
     with pytest.raises(
         InputError, match=r"^params.yaml: dataset is 'forms'; allowed: .*data/manual/forms with a dataset.json, or"
     ):
@@ -243,14 +239,14 @@ def test_a_data_set_that_is_not_there_is_refused_with_what_there_is() -> None:
 
 
 @pytest.mark.usefixtures("shapes")
-def test_a_validation_split_of_more_than_half_is_refused_with_the_most_that_is_allowed() -> None:
+def test_a_validation_split_of_more_than_half_is_rejected_with_the_maximum() -> None:
     download()
     with pytest.raises(InputError, match=r"^params.yaml: preprocess.validation_size is 31; allowed: 0 to 30, half of"):
         prepare(validation_size=31)
     prepare(validation_size=30)
 
 
-def test_test_images_of_another_size_than_for_training_are_refused(shapes: Path) -> None:
+def test_test_images_of_another_size_than_the_training_images_are_rejected(shapes: Path) -> None:
     for path in (shapes / "test").glob("*/*"):
         enlarge(path)
     download()
@@ -258,7 +254,7 @@ def test_test_images_of_another_size_than_for_training_are_refused(shapes: Path)
         prepare()
 
 
-def test_images_without_anything_on_them_are_refused(shapes: Path) -> None:
+def test_blank_images_are_rejected(shapes: Path) -> None:
     """Nothing could be divided by their standard deviation."""
     for path in shapes.glob("*/*/*"):
         Image.new("L", (12, 10), 7).save(path)
@@ -287,13 +283,13 @@ def idx(shapes: Path) -> Path:
     return shapes
 
 
-def test_idx_files_of_ones_own_are_taken_as_they_are_declared(idx: Path) -> None:
+def test_a_users_own_idx_files_are_used_as_declared(idx: Path) -> None:
     download()
     assert json.loads((RAW / "description.json").read_text()) == {"title": "Shapes", "classes": CLASSES}
     assert all((RAW / name).read_bytes() == (idx / name).read_bytes() for name in FILES)
 
 
-def test_a_changed_idx_file_is_refused_by_its_hash(idx: Path) -> None:
+def test_a_changed_idx_file_is_rejected_by_its_hash(idx: Path) -> None:
     truncate(idx / FILES[1])
     with pytest.raises(InputError, match=rf"\n  {idx}: {FILES[1]} has SHA-256 .*, not "):
         download()
@@ -310,7 +306,7 @@ def test_a_changed_idx_file_is_refused_by_its_hash(idx: Path) -> None:
         ({"other": 1}, "dataset.json: other is 1; allowed: the keys title, classes, sha256"),
     ],
 )
-def test_a_wrong_declaration_is_one_line(values: dict[str, object], line: str, idx: Path) -> None:
+def test_an_invalid_declaration_is_reported_in_one_line(values: dict[str, object], line: str, idx: Path) -> None:
     declare(**values)
     with pytest.raises(InputError, match=f"^{idx}.*{re.escape(line)}") as error:
         download()
@@ -318,14 +314,14 @@ def test_a_wrong_declaration_is_one_line(values: dict[str, object], line: str, i
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]"])
-def test_a_declaration_that_is_not_json_or_no_object_is_one_line(text: str, idx: Path) -> None:
+def test_a_declaration_that_is_not_a_json_object_is_reported_in_one_line(text: str, idx: Path) -> None:
     (idx / "dataset.json").write_text(text)
     with pytest.raises(InputError, match=f"^{idx}/dataset.json(, line [0-9]+)?: ") as error:
         download()
     assert "\n" not in str(error.value)
 
 
-def test_a_declaration_without_hashes_says_what_is_missing(idx: Path) -> None:
+def test_a_declaration_without_hashes_is_reported_with_what_is_missing(idx: Path) -> None:
     (idx / "dataset.json").write_text(json.dumps({"title": "Shapes", "classes": CLASSES}))
     with pytest.raises(InputError, match=r"dataset.json: sha256 is missing; allowed: the SHA-256 of each of the four"):
         download()
@@ -367,7 +363,9 @@ def test_a_declaration_without_hashes_says_what_is_missing(idx: Path) -> None:
         ),
     ],
 )
-def test_idx_files_that_do_not_fit_are_one_line(name: str, content: bytes | list[int], line: str, idx: Path) -> None:
+def test_inconsistent_idx_files_are_reported_in_one_line(
+    name: str, content: bytes | list[int], line: str, idx: Path
+) -> None:
     if isinstance(content, bytes):
         (idx / name).write_bytes(content)
     else:
@@ -420,7 +418,7 @@ def test_the_tables_have_the_classes_and_numbers_of_the_images(trained: WorkingC
     assert confusion[confusion.network == "deep"].actual.unique().tolist() == CLASSES
 
 
-def test_the_pages_speak_of_the_images_and_not_of_mnist(trained: WorkingCopy) -> None:
+def test_the_pages_name_the_data_set_and_not_mnist(trained: WorkingCopy) -> None:
     report = (trained.path / "report.html").read_text()
     assert "On the 18 test images of shapes, " in report
     assert "MNIST" not in report
@@ -437,7 +435,7 @@ def test_a_changed_picture_reruns_what_it_affects_and_nothing_else_does(own: Wor
     assert stages == ["download", "preprocess", "evaluate"]
 
 
-def test_files_of_mnist_by_hand_are_no_part_of_dvc_lock(subset: WorkingCopy) -> None:
+def test_mnist_files_placed_by_hand_are_not_in_dvc_lock(subset: WorkingCopy) -> None:
     """With them and without, the lock is the same; a changed declaration is noticed."""
     by_hand = [*(subset.path / "data/manual/mnist").glob("*-ubyte")]
     assert len(by_hand) == 4
@@ -449,7 +447,7 @@ def test_files_of_mnist_by_hand_are_no_part_of_dvc_lock(subset: WorkingCopy) -> 
     assert "data/manual/mnist" in subset.run("dvc status download").stdout
 
 
-def test_pictures_of_any_size_can_be_asked_about_without_the_data_set(own: WorkingCopy) -> None:
+def test_pictures_of_any_size_are_classified_without_the_data_set(own: WorkingCopy) -> None:
     asked = own.path / "asked"
     asked.mkdir()
     for label in range(3):

@@ -49,19 +49,21 @@ def test_class_names_are_the_lectures() -> None:
 
 
 @given(arrays(np.uint8, array_shapes(max_dims=4)))
-def test_an_idx_file_of_any_shape_reads_back(tmp_path_factory: pytest.TempPathFactory, array: np.ndarray) -> None:
+def test_an_idx_file_of_any_shape_survives_a_round_trip(
+    tmp_path_factory: pytest.TempPathFactory, array: np.ndarray
+) -> None:
     path = tmp_path_factory.mktemp("idx") / "file"
     path.write_bytes(struct.pack(f">4B{array.ndim}i", 0, 0, 8, array.ndim, *array.shape) + array.tobytes())
     assert np.array_equal(read_idx(path).numpy(), array)
 
 
-def test_the_training_pixels_of_mnist_have_the_known_mean_and_deviation(mnist: LabelledImages) -> None:
+def test_the_training_pixels_of_mnist_have_the_known_mean_and_standard_deviation(mnist: LabelledImages) -> None:
     assert round(mnist.mean.item(), 4) == 0.1307
     assert round(mnist.std.item(), 4) == 0.3081
 
 
 @given(arrays(np.uint8, array_shapes(min_dims=3, max_dims=3)))
-def test_pixel_statistics_are_those_of_numpy(array: np.ndarray) -> None:
+def test_pixel_statistics_agree_with_numpy(array: np.ndarray) -> None:
     mean, std = pixel_statistics(torch.from_numpy(array))
     assert mean.item() == pytest.approx((array / 255).mean())
     assert std.item() == pytest.approx((array / 255).std(), abs=1e-9)
@@ -91,7 +93,7 @@ def test_another_seed_chooses_other_images(mnist: LabelledImages) -> None:
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_networks_are_given_what_torchvision_makes_of_the_same_images(dataset: str, raw: Callable[[str], Path]) -> None:
+def test_networks_get_the_same_inputs_as_from_torchvision(dataset: str, raw: Callable[[str], Path]) -> None:
     """A network that only hands on its inputs shows them. Their mean is rounded to 1/64 of a grey level."""
     from torchvision import transforms  # slow to import
 
@@ -120,7 +122,7 @@ def test_pixels_less_their_mean_are_exact_in_14_bits(mean: float, std: float) ->
     assert examples.divisor == pytest.approx(std * 255)
 
 
-def test_labelled_images_come_back_from_their_file(mnist: LabelledImages, tmp_path: Path) -> None:
+def test_labelled_images_survive_a_round_trip_through_their_file(mnist: LabelledImages, tmp_path: Path) -> None:
     save(LabelledImages(mnist.images[:0], mnist.labels[:0], mnist.mean, mnist.std), tmp_path / "none")
     save(mnist, tmp_path / "all")
     assert load(tmp_path / "none").images.shape == (0, 28, 28)

@@ -53,14 +53,14 @@ def train(path: str, *seeds: int, settings: Settings = SETTINGS) -> list[bytes]:
     return [each.network for each in train_all("train", jobs(path, list(seeds), settings), KEY)]
 
 
-def test_results_come_in_the_order_of_the_jobs_and_all_are_counted(
+def test_results_are_in_the_order_of_the_jobs_and_all_are_counted(
     houses: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert train(houses, 2, 1) == train(houses, 1, 2)[::-1]
     assert re.search("train:? 100%", capsys.readouterr().err)
 
 
-def test_a_ninth_seed_trains_one_network_and_eight_again_train_none(houses: str) -> None:
+def test_a_ninth_seed_trains_one_network_and_the_eight_others_none(houses: str) -> None:
     train(houses, *range(8))
     eight = stored()
     train(houses, *range(9))
@@ -71,7 +71,7 @@ def test_a_ninth_seed_trains_one_network_and_eight_again_train_none(houses: str)
     assert stored() == before
 
 
-def test_the_store_changes_no_byte(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_store_does_not_change_a_byte(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
     first, again = train(houses, 0), train(houses, 0)
     monkeypatch.setenv("MLP_STORE", "off")
     assert first == again == train(houses, 0)
@@ -88,7 +88,7 @@ def test_mlp_store_names_another_folder_or_none(houses: str, monkeypatch: pytest
 
 
 @pytest.mark.parametrize("spoil", ["cut", "flip", "foreign", "empty"])
-def test_a_damaged_or_foreign_file_is_trained_again_and_said_so(
+def test_a_damaged_or_foreign_file_in_the_store_is_reported_and_trained_again(
     houses: str, spoil: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, other = train(houses, 0, 1)
@@ -117,7 +117,7 @@ def test_progress_shows_networks_done_running_and_failed_and_the_time_left() -> 
 
 
 @pytest.mark.usefixtures("houses")
-def test_two_that_need_the_same_networks_train_each_once() -> None:
+def test_two_stages_that_need_the_same_networks_train_each_once() -> None:
     """Each process says what it has trained, by way of a store that it alone writes to."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
@@ -133,7 +133,7 @@ def test_two_that_need_the_same_networks_train_each_once() -> None:
     assert len(trained) == len(set(trained)) == len(stored()) == 4
 
 
-def test_a_killed_process_costs_its_own_network_and_no_other(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_process_loses_only_its_own_network(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Killed once, in the middle of a training of several seconds."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
@@ -155,7 +155,7 @@ def test_a_killed_process_costs_its_own_network_and_no_other(houses: str, monkey
     assert train(houses, 0, 1, 2, settings=LONG) == kept
 
 
-def test_a_network_that_kills_its_process_each_time_is_named_when_all_others_are_kept(houses: str) -> None:
+def test_a_network_that_always_kills_its_process_is_named_and_all_others_are_kept(houses: str) -> None:
     small = jobs(houses, [0, 1, 2])
     large = small[0]._replace(architecture=Architecture("DeepNeuralNet", [16, [9000, 9000], 1]))
     with no_memory_for_large_networks(os.getpid()), pytest.raises(InputError) as error:
@@ -178,7 +178,7 @@ def test_a_training_that_diverges_names_the_stage_and_the_key_to_lower(houses: s
 
 
 @pytest.mark.parametrize("error", [MemoryError("Unable to allocate 149. GiB"), RuntimeError("can't allocate memory")])
-def test_a_network_too_large_for_the_memory_is_named_and_all_others_are_kept(
+def test_a_network_that_exceeds_the_memory_is_named_and_all_others_are_kept(
     error: Exception, houses: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What NumPy and torch say of an allocation; it must not depend on this machine whether there is one."""
@@ -197,13 +197,13 @@ def test_a_network_too_large_for_the_memory_is_named_and_all_others_are_kept(
     assert len(stored()) == 2
 
 
-def test_of_several_failures_the_first_in_order_is_reported_and_nothing_more_begins(houses: str) -> None:
+def test_the_first_of_several_failures_is_reported_and_no_more_jobs_start(houses: str) -> None:
     with pytest.raises(InputError, match="seed 0:"):
         train(houses, *range(30), settings=Settings(5, 64, 1e36))
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "1.5", "two", "", "1" * 5000])
-def test_a_wrong_number_of_workers_is_refused_in_one_line(
+def test_an_invalid_number_of_workers_is_rejected_in_one_line(
     workers: str, houses: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLP_WORKERS", workers)
@@ -211,7 +211,7 @@ def test_a_wrong_number_of_workers_is_refused_in_one_line(
         train(houses, 0)
 
 
-def test_a_device_trains_all_networks_that_are_alike_at_once_and_gives_the_same_bytes(
+def test_a_device_trains_networks_that_differ_in_seeds_at_once_with_the_same_bytes(
     houses: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = train(houses, 3, 5)
@@ -220,7 +220,7 @@ def test_a_device_trains_all_networks_that_are_alike_at_once_and_gives_the_same_
     assert train(houses, 3, 5) == alone
 
 
-def test_a_file_that_changes_under_a_training_is_refused(houses: str) -> None:
+def test_a_file_that_changes_during_training_is_rejected(houses: str) -> None:
     old = jobs(houses, [0])
     content = bytearray(Path(houses).read_bytes())
     content[-1] ^= 1
@@ -230,7 +230,7 @@ def test_a_file_that_changes_under_a_training_is_refused(houses: str) -> None:
     assert not stored()
 
 
-def test_the_end_of_a_stage_is_quiet_however_slowly_its_processes_are_closed() -> None:
+def test_a_stage_exits_silently_however_slowly_its_processes_exit() -> None:
     script = (
         "import math, time, concurrent.futures.process as process\n"
         "def wakeup(self):\n"
@@ -246,5 +246,5 @@ def test_the_end_of_a_stage_is_quiet_however_slowly_its_processes_are_closed() -
     assert "Traceback" not in done.stderr
 
 
-def test_results_of_other_work_come_in_order_too() -> None:
+def test_results_of_other_functions_are_in_order_too() -> None:
     assert on_all_cores(pow, [(number, 2) for number in range(5)]) == [0, 1, 4, 9, 16]

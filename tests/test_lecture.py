@@ -51,12 +51,12 @@ def test_the_page_has_every_claim_with_its_verdict(claim: str, lecture: str, ver
     assert CLAIMS[claim][2] == verdict
 
 
-def test_at_the_printed_learning_rate_the_loss_is_near_one_and_a_half_at_step_25() -> None:
+def test_at_the_printed_learning_rate_the_loss_at_step_25_is_about_one_and_a_half() -> None:
     losses = CLAIMS["Losses of the deep network's first epoch, at learning rate 0.001"][1].split()
     assert float(losses[0]) == pytest.approx(1.5, abs=0.1)
 
 
-def test_a_number_outside_of_our_runs_did_not_hold_and_says_why() -> None:
+def test_a_number_outside_the_prediction_interval_did_not_hold_and_the_reason_is_given() -> None:
     runs = [0.970, 0.971, 0.972]
     assert about_number("", 0.9705, runs, "; why").reason.endswith("to 0.9760")
     outside = about_number("", 0.93, runs, "; why")
@@ -73,7 +73,7 @@ def curve(rate: float, shift: float) -> pd.DataFrame:
     return pd.DataFrame(points)
 
 
-def test_a_curve_held_if_each_of_its_losses_did() -> None:
+def test_a_curve_holds_if_each_of_its_losses_does() -> None:
     assert about_curve(0.1, curve(0.1, 0.0)).verdict == HELD
     one_off = curve(0.1, 0.0)
     one_off.loc[one_off.step == 100, "training_loss"] += 0.5
@@ -82,7 +82,7 @@ def test_a_curve_held_if_each_of_its_losses_did() -> None:
     assert about_curve(0.1, curve(0.1, 0.0)[:9]).verdict == OPEN
 
 
-def test_an_order_is_the_verdict_of_the_comparison() -> None:
+def test_the_verdict_on_the_order_is_that_of_the_comparison() -> None:
     worse, better = [0.90, 0.95, 0.99], [0.901, 0.951, 0.991]
     assert about_order(better, worse, "shallow is better").verdict == HELD
     assert about_order(worse, better, "deep is better").verdict == FAILED
@@ -106,7 +106,7 @@ def accuracies(rates: dict[float, tuple[float, float]]) -> pd.DataFrame:
         ((0.937, 0.937), (0.93, 0.930), OPEN),
     ],
 )
-def test_a_network_overfits_if_it_is_better_on_its_training_images_and_could_not_be_trained_more(
+def test_a_network_overfits_if_it_is_better_on_training_images_and_not_undertrained(
     nearest: tuple[float, float], other: tuple[float, float], verdict: str
 ) -> None:
     curves = pd.concat([curve(0.1, 0.0), curve(0.2, 1.0)])
@@ -125,7 +125,7 @@ def test_a_network_overfits_if_it_is_better_on_its_training_images_and_could_not
         ("40-20 is better", "400-200 is better", FAILED),
     ],
 )
-def test_the_smallest_is_the_best_if_it_is_shown_to_be_better_than_every_other(
+def test_the_smallest_is_best_if_it_is_significantly_better_than_every_other(
     against_the_largest: str, against_the_middle: str, verdict: str
 ) -> None:
     sizes = [("320-160", 300), ("400-200", 200), ("40-20", 100)]
@@ -141,7 +141,7 @@ def test_the_smallest_is_the_best_if_it_is_shown_to_be_better_than_every_other(
     assert (claim.lecture, claim.verdict) == ("40-20", verdict)
 
 
-def test_one_size_alone_is_not_the_best_of_any() -> None:
+def test_a_single_size_is_not_called_best() -> None:
     sizes = pd.DataFrame([("5", 10, 0.9)], columns=["hidden", "parameters", "test_accuracy"])
     none = pd.DataFrame([], columns=["first", "second", "verdict"], dtype=str)
     assert about_smallest(sizes, none).verdict == OPEN

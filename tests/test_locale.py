@@ -71,7 +71,7 @@ def test_a_locale_without_utf_8_shows_the_same_names(own: Path) -> None:
     assert [line.split()[0] for line in told.splitlines()[1:]] == CLASSES
 
 
-def test_a_page_that_dvc_has_written_in_a_locale_without_utf_8_is_the_same(subset: WorkingCopy) -> None:
+def test_dvc_writes_the_same_page_in_a_locale_without_utf_8(subset: WorkingCopy) -> None:
     subset.run("dvc repro -s -f lecture && git diff --exit-code", check=True, **WITHOUT_UTF_8)
 
 
@@ -88,7 +88,7 @@ def depends_on_locale(call: ast.Call) -> bool:
     return "encoding" not in given and bool(opens or given & {"text", "universal_newlines"})
 
 
-def test_every_text_names_its_encoding() -> None:
+def test_every_text_file_is_opened_with_an_encoding() -> None:
     found = [
         f"{file.relative_to(ROOT)}:{call.lineno}"
         for folder in ("mlp", "pipeline", "stages", "tools", "benchmarks")

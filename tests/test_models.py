@@ -30,7 +30,7 @@ def test_the_deep_network_prints_as_in_the_lecture() -> None:
 
 
 @pytest.mark.parametrize("depth", range(1, 11))
-def test_the_deep_network_is_its_layers_with_relu_between(depth: int) -> None:
+def test_the_deep_network_is_its_layers_with_relu_in_between(depth: int) -> None:
     network = DeepNeuralNet(7, range(5, 5 + depth), 3).double()
     linear = [layer for layer in network.modules() if isinstance(layer, nn.Linear)]
     plain = nn.Sequential(*[module for layer in linear for module in (layer, nn.ReLU())][:-1])
@@ -39,7 +39,7 @@ def test_the_deep_network_is_its_layers_with_relu_between(depth: int) -> None:
     torch.testing.assert_close(network(x), plain(x))
 
 
-def test_the_shallow_network_is_two_layers_with_relu_between() -> None:
+def test_the_shallow_network_is_two_layers_with_relu_in_between() -> None:
     network = ShallowNeuralNet(7, 5, 3)
     x = torch.randn(4, 7)
     torch.testing.assert_close(network(x), nn.Sequential(network.fc1, nn.ReLU(), network.fc2)(x))
@@ -49,11 +49,11 @@ def test_the_shallow_network_is_two_layers_with_relu_between() -> None:
     ("network", "parameters"),
     [(ShallowNeuralNet(784, 64, 10), 50_890), (DeepNeuralNet(784, [80, 40, 20], 10), 67_070)],
 )
-def test_parameter_counts(network: nn.Module, parameters: int) -> None:
+def test_networks_have_the_known_numbers_of_parameters(network: nn.Module, parameters: int) -> None:
     assert sum(parameter.numel() for parameter in network.parameters()) == parameters
 
 
-def test_first_weights_have_the_distribution_of_torchs_own() -> None:
+def test_initial_weights_have_the_distribution_of_torchs_own() -> None:
     torch.manual_seed(0)
     ours, torchs = ShallowNeuralNet(784, 400, 10), ShallowNeuralNet(784, 400, 10)
     initialise(ours, torch.Generator().manual_seed(0))
@@ -112,7 +112,7 @@ def test_the_lectures_loop_trains_the_lectures_networks(
 
 
 @pytest.mark.parametrize("network", [ShallowNeuralNet(784, 64, 10), DeepNeuralNet(784, [80, 40, 20], 10)], ids=NAMES)
-def test_images_may_come_in_any_shape(network: nn.Module) -> None:
+def test_images_may_have_any_shape(network: nn.Module) -> None:
     images = torch.rand(5, 1, 28, 28)
     logits = network(images)
     assert logits.shape == (5, 10)
@@ -135,7 +135,7 @@ def test_a_network_from_a_file_takes_float32_and_float64(network: nn.Module, tmp
     torch.testing.assert_close(loaded.double()(images), network.double()(images))
 
 
-def test_a_fresh_network_is_torchs_own() -> None:
+def test_a_new_network_is_initialised_by_torch() -> None:
     """Its constructor draws nothing of its own, so that the lecture's seeds give the lecture's weights."""
     torch.manual_seed(0)
     ours = ShallowNeuralNet(784, 64, 10)

@@ -45,14 +45,14 @@ def complaint(path: Path, text: str) -> str:
     return str(error.value).replace(str(path), "params.yaml")
 
 
-def test_every_key_says_what_is_allowed() -> None:
+def test_every_key_has_a_description_of_what_is_allowed() -> None:
     groups = [Params, *(field.annotation for field in Params.model_fields.values())]
     for group in groups:
         for name, field in getattr(group, "model_fields", {}).items():
             assert field.description or field.annotation in groups, f"{name} needs a type with a description"
 
 
-def test_the_file_in_the_repository_is_right() -> None:
+def test_the_file_in_the_repository_is_valid() -> None:
     params = load(Params, ROOT / "params.yaml")
     assert (params.hidden, params.train_shallow.hidden, len(params.seeds)) == ([80, 40, 20], 64, 8)
 
@@ -107,7 +107,7 @@ def test_one_line_names_key_value_and_what_is_allowed(path: Path, key: str, valu
 
 
 @pytest.mark.parametrize("item", [True, 0, -3, 1.5, "20", None])
-def test_a_wrong_item_of_a_list_is_named_by_its_place(path: Path, item: object) -> None:
+def test_an_invalid_item_of_a_list_is_named_by_its_index(path: Path, item: object) -> None:
     text = yaml.safe_dump(with_value("hidden", [80, item]))
     assert complaint(path, text) == f"params.yaml: hidden[1] is {item!r}; allowed: {HIDDEN}"
 
@@ -121,7 +121,7 @@ def test_a_wrong_item_of_a_list_is_named_by_its_place(path: Path, item: object) 
         ("train_binary.l1_penalties", [-1], "[0]", -1, PENALTIES),
     ],
 )
-def test_a_wrong_item_of_an_inner_list_is_named_by_its_place(
+def test_an_invalid_item_of_an_inner_list_is_named_by_its_index(
     path: Path, key: str, items: list[Any], place: str, wrong: object, allowed: str
 ) -> None:
     text = yaml.safe_dump(with_value(key, items))
@@ -137,7 +137,7 @@ def test_small_numbers_in_lists_survive_the_way_dvc_writes_them(path: Path) -> N
 
 
 @pytest.mark.parametrize("epochs", ["010", "0777", "0o10", "08", "0x10", "1_000"])
-def test_a_number_is_what_dvc_takes_it_for(path: Path, epochs: str) -> None:
+def test_a_number_is_parsed_as_dvc_parses_it(path: Path, epochs: str) -> None:
     path.write_text(yaml.safe_dump(with_value("train_deep.epochs", "many")).replace("many", epochs), encoding="utf-8")
     assert (
         load(Params, path).train_deep.epochs
@@ -148,12 +148,12 @@ def test_a_number_is_what_dvc_takes_it_for(path: Path, epochs: str) -> None:
 @pytest.mark.parametrize(
     ("written", "read"), [("yes", "'yes'"), ("1:30", "'1:30'"), ("'10'", "'10'"), ("1e1", "10.0"), (".inf", "inf")]
 )
-def test_what_only_other_parsers_take_for_an_integer_is_refused(path: Path, written: str, read: str) -> None:
+def test_integers_of_other_yaml_versions_are_rejected(path: Path, written: str, read: str) -> None:
     text = yaml.safe_dump(with_value("train_deep.epochs", "many")).replace("many", written)
     assert complaint(path, text) == f"params.yaml: train_deep.epochs is {read}; allowed: {COUNT}"
 
 
-def test_each_wrong_key_has_a_line_of_its_own(path: Path) -> None:
+def test_each_invalid_key_gets_a_line_of_its_own(path: Path) -> None:
     wrong = with_value("train_deep.epochs", 0)
     del wrong["hidden"]
     assert complaint(path, yaml.safe_dump(wrong)).splitlines() == [
@@ -162,16 +162,16 @@ def test_each_wrong_key_has_a_line_of_its_own(path: Path) -> None:
     ]
 
 
-def test_an_empty_file_is_one_line(path: Path) -> None:
+def test_an_empty_file_is_reported_in_one_line(path: Path) -> None:
     assert complaint(path, "") == f"params.yaml: the file is None; allowed: the keys {', '.join(DEFAULTS)}"
 
 
-def test_a_file_that_is_not_yaml_is_one_line(path: Path) -> None:
+def test_a_file_that_is_not_yaml_is_reported_in_one_line(path: Path) -> None:
     assert complaint(path, "hidden: [80").startswith("params.yaml, line 2: not YAML: ")
 
 
 @given(st.floats(min_value=0, max_value=1, exclude_min=True))
-def test_any_way_to_write_a_learning_rate_is_that_number(path: Path, rate: float) -> None:
+def test_every_notation_of_a_learning_rate_is_that_number(path: Path, rate: float) -> None:
     for text in (repr(rate), f"{rate:.17e}"):
         path.write_text(DEFAULT_TEXT.replace("learning_rate: 0.001", f"learning_rate: {text}"), encoding="utf-8")
         assert load(Params, path).train_deep.learning_rate == rate

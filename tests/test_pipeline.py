@@ -55,7 +55,7 @@ def locked_stages(copy: WorkingCopy) -> dict[str, object]:
     return dict(yaml.safe_load((copy.path / "dvc.lock").read_text())["stages"])
 
 
-def test_dvc_changes_in_its_files_what_it_is_asked_to_and_no_more(subset: WorkingCopy) -> None:
+def test_dvc_changes_only_what_it_is_asked_to_in_its_files(subset: WorkingCopy) -> None:
     subset.run("dvc freeze evaluate && dvc unfreeze evaluate && git diff --exit-code")
 
 
@@ -64,7 +64,7 @@ def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
     assert subset.status() == ""
 
 
-def test_a_small_learning_rate_survives_the_way_dvc_writes_it_and_ten_layers_train(subset: WorkingCopy) -> None:
+def test_a_small_learning_rate_survives_dvcs_notation_and_ten_layers_train(subset: WorkingCopy) -> None:
     changes = "-S train_deep.learning_rate=1e-5 -S 'hidden=[9,9,9,9,9,9,9,9,9,9]'"
     assert subset.stages_run_by(f"dvc exp run {changes}") == ["train_deep", "evaluate", *PAGES]
     assert "1e-05" in (subset.path / "params.yaml").read_text()
@@ -72,7 +72,7 @@ def test_a_small_learning_rate_survives_the_way_dvc_writes_it_and_ten_layers_tra
     assert changed == ["11", "4"]  # what the lists and the number have for lines, and no other
 
 
-def test_another_data_set_runs_all_of_the_images_and_the_way_back_only_the_page(subset: WorkingCopy) -> None:
+def test_another_data_set_reruns_all_image_stages_and_switching_back_only_the_page(subset: WorkingCopy) -> None:
     before = outputs(subset)
     assert subset.stages_run_by("dvc exp run -S dataset=fashion_mnist") == IMAGES + PAGES
     assert "Sneaker" in (subset.path / "metrics/confusion.csv").read_text()
@@ -85,7 +85,7 @@ def test_another_data_set_runs_all_of_the_images_and_the_way_back_only_the_page(
     assert subset.status() == ""
 
 
-def test_as_little_as_is_allowed_is_enough(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_smallest_allowed_values_are_enough(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     """No validation images, one seed, one hidden layer, lists of one, an epoch too short for the lecture's losses."""
     groups: dict[str, dict[str, object]] = {
         "preprocess": {"validation_size": 0},
@@ -133,7 +133,7 @@ def test_images_and_houses_do_not_touch_each_other(
     assert subset.stages_run_by("dvc repro --dry --force-downstream") == stages
 
 
-def test_changed_houses_or_code_of_theirs_run_nothing_of_the_images(subset: WorkingCopy) -> None:
+def test_changed_houses_or_their_code_rerun_no_image_stage(subset: WorkingCopy) -> None:
     for name in ("mlp/ames.py", "mlp/binary.py", "stages/train_prices.py"):
         with (subset.path / name).open("a") as file:
             file.write("\n# changed\n")
@@ -145,7 +145,7 @@ def test_changed_houses_or_code_of_theirs_run_nothing_of_the_images(subset: Work
     assert subset.stages_run_by("dvc repro --dry --force-downstream") == [*HOUSES, "report"]
 
 
-def test_somebodys_own_houses(subset: WorkingCopy) -> None:
+def test_a_users_own_houses_can_be_used(subset: WorkingCopy) -> None:
     book = openpyxl.load_workbook(subset.path / "data/ames/AmesHousing.xlsx")
     book["Sheet1"].delete_rows(302, 5000)
     book["Sheet1"].title = "Own"
@@ -158,7 +158,7 @@ def test_somebodys_own_houses(subset: WorkingCopy) -> None:
 
 
 @pytest.mark.parametrize("file", ["evaluation", "sizes", "prices", "binary"])
-def test_the_metrics_of_a_file_fit_one_screen(file: str, subset: WorkingCopy) -> None:
+def test_the_metrics_of_each_file_fit_on_one_screen(file: str, subset: WorkingCopy) -> None:
     """Of 24 lines of 80 characters, in which a table wraps."""
     table = subset.run(f"dvc metrics show metrics/{file}.json").stdout.splitlines()
     assert len(table) == 2
@@ -197,7 +197,7 @@ def test_test_images_and_test_houses_choose_nothing(subset: WorkingCopy, monkeyp
     assert chosen() == before
 
 
-def test_evaluation_tells_what_it_stores(subset: WorkingCopy) -> None:
+def test_evaluation_writes_what_it_measured(subset: WorkingCopy) -> None:
     told = subset.run("python -m stages.evaluate").stdout
     assert json.loads(told) == json.loads((subset.path / "metrics/evaluation.json").read_text())
 
@@ -215,7 +215,7 @@ def test_learning_curves_have_a_point_for_each_seed_and_epoch(subset: WorkingCop
 
 
 @pytest.mark.parametrize("name", ["dvc.lock", ".dvc/tmp/rwlock"])
-def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_documented(subset: WorkingCopy, name: str) -> None:
+def test_a_lock_file_in_which_dvc_was_killed_is_repaired_as_documented(subset: WorkingCopy, name: str) -> None:
     before = outputs(subset)
     lock = subset.path / name
     text = lock.read_text()
@@ -226,7 +226,7 @@ def test_a_lock_file_that_dvc_was_killed_in_is_made_good_as_documented(subset: W
     assert not different(outputs(subset), before)
 
 
-def test_a_dvc_lock_that_lost_its_last_stages_is_made_good_too(subset: WorkingCopy) -> None:
+def test_a_dvc_lock_that_lost_its_last_stages_is_repaired_too(subset: WorkingCopy) -> None:
     lock = subset.path / "dvc.lock"
     whole_lock = lock.read_text()
     lock.write_text(whole_lock[: whole_lock.index("  compare_sizes:")])
@@ -237,7 +237,7 @@ def test_a_dvc_lock_that_lost_its_last_stages_is_made_good_too(subset: WorkingCo
     assert subset.status() == ""
 
 
-def test_a_stage_that_starts_takes_away_what_killed_ones_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stage_removes_what_killed_stages_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where nobody has taken note of their end; but nothing of one that still runs."""
     monkeypatch.chdir(tmp_path)
     zombie, ended = subprocess.Popen("true"), subprocess.Popen("true")
@@ -252,7 +252,7 @@ def test_a_stage_that_starts_takes_away_what_killed_ones_left(tmp_path: Path, mo
     zombie.wait()
 
 
-def test_a_run_that_fails_leaves_the_old_output(tmp_path: Path) -> None:
+def test_a_failed_run_leaves_the_old_output(tmp_path: Path) -> None:
     (tmp_path / "table").write_text("old")
 
     def fail(file: Path) -> None:
@@ -264,7 +264,7 @@ def test_a_run_that_fails_leaves_the_old_output(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
 
 
-def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) -> None:
+def test_an_invalid_parameter_is_reported_in_one_line_and_nothing_is_lost(subset: WorkingCopy) -> None:
     before = outputs(subset)
     subset.edit_params(seeds=[1, 1])
     done = subset.run("python -m stages.train_deep", check=False)
@@ -298,7 +298,7 @@ def test_a_wrong_parameter_is_one_line_and_loses_nothing(subset: WorkingCopy) ->
         ("rm data/processed/description.json", "lecture", "data/processed/description.json: missing"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(
+def test_an_error_that_a_user_can_fix_is_one_line(
     subset: WorkingCopy, spoil: str, stage: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     subset.run(spoil)
@@ -306,7 +306,7 @@ def test_what_a_user_can_mend_is_one_line(
     assert line in (refusal_of_stage(stage) or "")
 
 
-def test_a_training_that_diverges_is_one_line_that_says_what_to_do_and_leaves_the_outputs(subset: WorkingCopy) -> None:
+def test_divergence_is_reported_in_one_line_with_a_remedy_and_outputs_stay(subset: WorkingCopy) -> None:
     before = outputs(subset)
     params = yaml.safe_load((subset.path / "params.yaml").read_text())
     wild = {"deep_hidden": [300] * 10, "epochs": 2, "learning_rate": 1}
@@ -328,7 +328,7 @@ def test_a_training_that_diverges_is_one_line_that_says_what_to_do_and_leaves_th
     assert not different(outputs(subset), before)
 
 
-def test_prices_beyond_any_number_are_one_line_that_says_what_to_do(
+def test_overflowing_prices_are_reported_in_one_line_with_a_remedy(
     subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A training at a learning rate that is too high can end with large numbers that are still finite."""
@@ -344,7 +344,7 @@ def test_prices_beyond_any_number_are_one_line_that_says_what_to_do(
     )
 
 
-def test_a_house_far_beyond_all_others_is_one_line_too(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_extreme_house_is_reported_in_one_line_too(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(subset.path)
     path = Path("data/prices/all/test.safetensors")
     houses = ames.load(path)
@@ -355,7 +355,9 @@ def test_a_house_far_beyond_all_others_is_one_line_too(subset: WorkingCopy, monk
     assert re.fullmatch(r"data/prices/all: ridge predicts prices from .* dollars for the test .*", message)
 
 
-def test_settings_are_told_apart_however_close_they_are(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_distinguished_however_close_they_are(
+    subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     params = subset.params()
     subset.edit_params(
         train_binary=params["train_binary"] | {"l1_penalties": [0, 1e-7, 2e-7]},
@@ -369,7 +371,7 @@ def test_settings_are_told_apart_however_close_they_are(subset: WorkingCopy, mon
     assert "at learning rate 2e-07, on all" in (subset.path / "docs/lecture.md").read_text()
 
 
-def test_a_stage_runs_without_its_progress_too(subset: WorkingCopy) -> None:
+def test_a_stage_also_runs_without_progress_output(subset: WorkingCopy) -> None:
     assert subset.run("python -m stages.train_binary", TQDM_DISABLE="1").stderr == ""
 
 
@@ -383,7 +385,7 @@ def kill(stage: psutil.Process) -> None:
 
 
 @pytest.mark.parametrize(("end", "line"), [(ctrl_c, "interrupted"), (kill, "")])
-def test_a_training_that_is_ended_takes_its_workers_along_and_leaves_the_outputs(
+def test_ending_a_training_ends_its_workers_and_leaves_the_outputs(
     subset: WorkingCopy, end: Callable[[psutil.Process], None], line: str
 ) -> None:
     before = outputs(subset)
@@ -445,7 +447,7 @@ def test_each_network_is_an_artifact_with_a_version_of_its_own(subset: WorkingCo
     assert not different(fetched, expected)
 
 
-def test_a_ninth_seed_trains_only_its_own_networks_and_the_eight_train_none(subset: WorkingCopy) -> None:
+def test_a_ninth_seed_trains_only_its_own_networks(subset: WorkingCopy) -> None:
     before, params = stored(subset.path), subset.params()
     subset.edit_params(seeds=[*params["seeds"], 8])
     subset.run("dvc repro train_shallow train_deep compare_sizes")
@@ -457,7 +459,7 @@ def test_a_ninth_seed_trains_only_its_own_networks_and_the_eight_train_none(subs
     assert len(stored(subset.path).keys() - before) == len(params["seeds"])
 
 
-def test_a_queue_trains_what_its_experiments_share_once_also_side_by_side(subset: WorkingCopy) -> None:
+def test_a_queue_trains_what_its_experiments_share_only_once(subset: WorkingCopy) -> None:
     """Three experiments with two seeds: two shallow networks in all, two deep ones for each list of hidden layers."""
     before = stored(subset.path)
     group = subset.params()["train_shallow"] | {"learning_rate": 0.002}

@@ -53,7 +53,7 @@ def table(text: str) -> tuple[list[str], list[str], np.ndarray]:
 
 
 @pytest.mark.parametrize("dark_on_light", [False, True])
-def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
+def test_pictures_of_test_images_get_exactly_the_probabilities_of_evaluate(
     dark_on_light: bool, subset: WorkingCopy, test_images: LabelledImages, run: Callable[[str], Told]
 ) -> None:
     (subset.path / "pictures").mkdir()
@@ -70,7 +70,7 @@ def test_pictures_of_test_images_get_exactly_what_evaluate_gives(
     np.testing.assert_array_equal(found, expected.numpy().round(6))
 
 
-def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
+def test_files_that_are_not_pictures_are_skipped_and_listed(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
     folder = subset.path / "pictures"
     (folder / "inner").mkdir(parents=True)
     (folder / "notes.txt").write_text("no picture")
@@ -92,16 +92,14 @@ def test_what_is_no_picture_in_a_folder_is_skipped_and_listed(subset: WorkingCop
 
 
 @pytest.mark.parametrize("name", ["=cmd().png", "+1.png", "-1.png", "@sum.png"])
-def test_the_name_of_a_file_does_not_become_a_formula(
-    name: str, subset: WorkingCopy, run: Callable[[str], Told]
-) -> None:
+def test_a_file_name_does_not_become_a_formula(name: str, subset: WorkingCopy, run: Callable[[str], Told]) -> None:
     """But a path, which is right in the folder of the pictures."""
     (subset.path / "pictures").mkdir()
     Image.new("L", (28, 28)).save(subset.path / "pictures" / name)
     assert table(run("pictures")[1])[0] == [f"./{name}"]
 
 
-def test_the_name_of_a_class_does_not_become_a_formula(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
+def test_a_class_name_does_not_become_a_formula(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
     architecture = Architecture("ShallowNeuralNet", [4, 3, 2])
     content = checkpoints.to_bytes(
         build(architecture),
@@ -120,7 +118,7 @@ def test_the_name_of_a_class_does_not_become_a_formula(subset: WorkingCopy, run:
 
 
 @pytest.mark.parametrize("size", [(12, 10), (60, 50), (7, 31)])
-def test_a_picture_for_an_own_data_set_is_scaled_to_its_size(size: tuple[int, int], tmp_path: Path) -> None:
+def test_a_picture_is_scaled_to_the_size_of_a_users_own_images(size: tuple[int, int], tmp_path: Path) -> None:
     """And nothing else: neither cut nor turned into light on dark."""
     pixels = np.full((size[1], size[0]), 200, np.uint8)
     pixels[:, : size[0] // 2] = 40
@@ -133,7 +131,7 @@ def test_a_picture_for_an_own_data_set_is_scaled_to_its_size(size: tuple[int, in
         np.testing.assert_array_equal(found.numpy(), pixels)
 
 
-def test_a_folder_of_networks_answers_with_their_mean(subset: WorkingCopy, test_images: LabelledImages) -> None:
+def test_a_folder_of_networks_predicts_their_mean(subset: WorkingCopy, test_images: LabelledImages) -> None:
     Image.fromarray(test_images.images[0].numpy()).save(subset.path / "some.png")
     lines = subset.run("python -m tools.predict some.png").stdout.splitlines()
     networks = [checkpoints.load(subset.path / f"models/deep/seed-{seed}.safetensors", "mnist") for seed in (0, 1)]
@@ -144,7 +142,7 @@ def test_a_folder_of_networks_answers_with_their_mean(subset: WorkingCopy, test_
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_every_test_image_is_taken_as_it_is(dataset: str, raw: Callable[[str], Path], tmp_path: Path) -> None:
+def test_every_test_image_is_left_as_it_is(dataset: str, raw: Callable[[str], Path], tmp_path: Path) -> None:
     """That its background is dark is seen in all but a few, whose clothes fill the picture."""
     images = read_idx(raw(dataset) / "t10k-images-idx3-ubyte")[:1000]
     changed = 0
@@ -156,7 +154,7 @@ def test_every_test_image_is_taken_as_it_is(dataset: str, raw: Callable[[str], P
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tiff"])
 @pytest.mark.parametrize("size", [(200, 150), (60, 400), (31, 31)])
-def test_a_large_picture_comes_out_near_the_image_that_was_drawn(
+def test_a_large_picture_is_reduced_close_to_the_original_image(
     suffix: str, size: tuple[int, int], mnist_raw: Path, tmp_path: Path
 ) -> None:
     """A test image, enlarged, dark on paper that is not quite white, and off the middle."""
@@ -173,7 +171,7 @@ def test_a_large_picture_comes_out_near_the_image_that_was_drawn(
     assert min(correlations) > 0.75
 
 
-def test_transparency_and_16_bits_are_read_as_seen(tmp_path: Path, mnist_raw: Path) -> None:
+def test_transparency_and_16_bits_are_read_as_displayed(tmp_path: Path, mnist_raw: Path) -> None:
     image = read_idx(mnist_raw / "t10k-images-idx3-ubyte")[0].numpy()
     for ink in (0, 255):  # black or white strokes on nothing
         Image.merge("LA", [Image.new("L", (28, 28), ink), Image.fromarray(image)]).save(tmp_path / "clear.png")
@@ -183,14 +181,14 @@ def test_transparency_and_16_bits_are_read_as_seen(tmp_path: Path, mnist_raw: Pa
 
 
 @pytest.mark.parametrize("colour", [0, 255])
-def test_a_picture_of_nothing_is_refused(colour: int, tmp_path: Path) -> None:
+def test_a_blank_picture_is_rejected(colour: int, tmp_path: Path) -> None:
     Image.new("L", (100, 50), colour).save(tmp_path / "nothing.png")
     with pytest.raises(InputError, match=r"nothing.png: shows nothing"):
         pictures.read(tmp_path / "nothing.png", "mnist")
 
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
-def test_specks_far_apart_are_refused(dataset: str, tmp_path: Path) -> None:
+def test_specks_far_apart_are_rejected(dataset: str, tmp_path: Path) -> None:
     """Nothing would be left of them in a small image."""
     pixels = np.full((1000, 1000), 255, np.uint8)
     pixels[0, 0] = pixels[1, 1] = pixels[-1, -1] = 0
@@ -222,7 +220,7 @@ def test_specks_far_apart_are_refused(dataset: str, tmp_path: Path) -> None:
         ("some.png --model models/prices/all/deep", "ames/all; needed: one trained on images"),
     ],
 )
-def test_what_cannot_be_predicted_is_said_in_one_line(
+def test_what_cannot_be_classified_is_reported_in_one_line(
     arguments: str, line: str, subset: WorkingCopy, run: Callable[[str], Told]
 ) -> None:
     (subset.path / "empty").mkdir()

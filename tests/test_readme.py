@@ -75,7 +75,7 @@ def test_the_page_of_a_commit_is_what_make_documents_renders(tmp_path: Path, mon
     assert history_picture(BEFORE, AFTER) == PICTURE.read_text()
 
 
-def test_the_readme_claims_no_power_that_was_not_measured(shallow_clone: WorkingCopy) -> None:
+def test_the_readme_states_only_statistical_power_that_was_measured(shallow_clone: WorkingCopy) -> None:
     path = shallow_clone.path / "metrics/networks.csv"
     networks = pd.read_csv(path)
     pd.concat([networks, networks[networks.seed == 0].assign(seed=99)]).to_csv(path, index=False)
@@ -109,13 +109,13 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_make_command_of_a_document_is_there(page: str) -> None:
+def test_every_make_command_in_a_document_exists(page: str) -> None:
     for target in set(re.findall(r"(?:^|`)make ([\w-]+)", (ROOT / page).read_text(), re.MULTILINE)):
         subprocess.run(["make", "--dry-run", target], cwd=ROOT, check=True, capture_output=True)
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_every_link_of_a_document_leads_to_a_file_and_heading(page: str) -> None:
+def test_every_link_in_a_document_leads_to_a_file_and_heading(page: str) -> None:
     for target, heading in re.findall(r"\]\((?!https:)([^)#]+)#?([^)]*)\)", (ROOT / page).read_text()):
         file = (ROOT / page).parent / target
         assert file.exists(), target
@@ -123,7 +123,7 @@ def test_every_link_of_a_document_leads_to_a_file_and_heading(page: str) -> None
         assert heading in [each.lower().replace(" ", "-") for each in headings], heading
 
 
-def test_the_drawn_data_flow_is_that_of_dvc_yaml() -> None:
+def test_the_data_flow_diagram_is_that_of_dvc_yaml() -> None:
     """Without the arrows that others imply."""
     drawing = re.findall(r"^  (\w.*-->.*)$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
     chains = [[step.split(" & ") for step in line.split(" --> ")] for line in drawing]
@@ -194,7 +194,7 @@ def test_after_a_pull_another_clone_runs_nothing(subset: WorkingCopy, tmp_path: 
     assert other.status() == ""
 
 
-def test_another_clone_refuses_a_file_that_was_changed_on_the_way(subset: WorkingCopy, tmp_path: Path) -> None:
+def test_another_clone_rejects_a_file_that_was_changed_in_transit(subset: WorkingCopy, tmp_path: Path) -> None:
     subset.run(f"{REMOTE}dvc push --remote shared", HOME=str(tmp_path))
     stored = max((tmp_path / "dvc-shared").rglob("*"), key=lambda file: file.stat().st_size)
     stored.chmod(0o644)
@@ -248,7 +248,7 @@ def test_the_workflow_fails_where_the_rebuild_is_not_what_was_committed(file: st
     assert file in done.stdout
 
 
-def test_the_workflow_runs_the_tests_as_this_repository_says() -> None:
+def test_the_workflow_runs_the_repositorys_own_ci_script() -> None:
     assert workflow_steps("test") == [".ci/run"]
 
 
@@ -264,7 +264,7 @@ def test_the_workflow_is_safe() -> None:
     assert done.returncode == 0, done.stdout
 
 
-def test_make_refuses_an_old_python_in_one_line(tmp_path: Path) -> None:
+def test_make_rejects_an_old_python_in_one_line(tmp_path: Path) -> None:
     old = tmp_path / "python3.9"
     old.write_text(
         f"#!{sys.executable}\nimport sys\nfrom collections import namedtuple\n"

@@ -65,7 +65,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, subset_template: Work
 
 
 @browser_only
-def test_every_picture_is_there_and_nothing_is_wider_than_the_screen(page: Page) -> None:
+def test_every_picture_is_shown_and_nothing_is_wider_than_the_screen(page: Page) -> None:
     assert page.locator("figure").count() == 9 + len(NETWORKS)  # a confusion matrix of each
     for figure in page.locator("figure").all():
         box, picture = figure.bounding_box(), figure.locator("svg").bounding_box()
@@ -91,7 +91,7 @@ def test_the_first_column_stays_in_view_while_a_table_scrolls(page: Page) -> Non
 
 
 @browser_only
-def test_axe_finds_nothing_that_keeps_people_out(page: Page) -> None:
+def test_axe_finds_no_accessibility_violations(page: Page) -> None:
     """Contrast, keyboard, names and structure, in both colour schemes and widths."""
     found = Axe().run(page).response
     assert "color-contrast" in {rule["id"] for rule in found["passes"]}
@@ -111,7 +111,7 @@ def test_colours_follow_the_scheme(browser: Browser, subset_template: WorkingCop
 
 
 @browser_only
-def test_the_keyboard_reaches_what_scrolls(page: Page) -> None:
+def test_scrollable_regions_can_be_reached_by_keyboard(page: Page) -> None:
     regions = page.locator(".scroll").count()
     reached = set()
     for _ in range(regions):
@@ -137,7 +137,7 @@ def forty_sizes() -> tuple[pd.DataFrame, pd.DataFrame]:
     return sizes, pairs.assign(verdict=(pairs["first"] + " is better").mask(close, "no difference shown"))
 
 
-def test_of_forty_sizes_the_table_has_a_row_for_each_the_best_first() -> None:
+def test_the_table_of_forty_sizes_has_a_row_for_each_the_best_first() -> None:
     rows = [*_sizes(*forty_sizes())]
     assert [row["hidden"] for row in rows] == [str(number) for number in range(40, 0, -1)]
     assert [row["standing"] for row in rows[:3]] == ["best", "not shown to be worse", "shown to be worse"]
@@ -169,7 +169,7 @@ def test_the_report_is_one_small_file_without_script(subset: WorkingCopy) -> Non
     assert not re.findall(r"""(?:src|href)="(?!data:)[^"]*|url\((?!#)[^)]*|@import""", html)
 
 
-def test_the_report_says_what_evaluate_found(subset: WorkingCopy) -> None:
+def test_the_report_states_the_result_of_evaluate(subset: WorkingCopy) -> None:
     html = (subset.path / "report.html").read_text()
     evaluation = json.loads((subset.path / "metrics/evaluation.json").read_text())
     networks = pd.read_csv(subset.path / "metrics/networks.csv")
@@ -186,7 +186,7 @@ def test_the_report_says_what_evaluate_found(subset: WorkingCopy) -> None:
 
 
 @pytest.mark.parametrize("file", sorted(path.name for path in (ROOT / "metrics").iterdir()))
-def test_the_report_shows_what_is_in_each_metrics_file(file: str, subset_template: WorkingCopy) -> None:
+def test_the_report_covers_every_metrics_file(file: str, subset_template: WorkingCopy) -> None:
     html = (subset_template.path / "report.html").read_text()
     words = set(re.findall(r"[^\s<>]*[^\s<>,:]", re.sub("<!--.*?-->|<style>.*?</style>", "", html, flags=re.DOTALL)))
     for value in reported(subset_template.path / "metrics" / file):
@@ -227,7 +227,7 @@ def test_the_report_shows_every_claim_of_the_lecture(subset: WorkingCopy) -> Non
         assert all(cell in report for cell in row)
 
 
-def test_the_picture_of_the_readme_says_what_its_axes_are(subset: WorkingCopy) -> None:
+def test_the_picture_in_the_readme_has_axis_titles(subset: WorkingCopy) -> None:
     picture = (subset.path / "docs/accuracy_by_size.svg").read_text()
     assert "number of parameters" in picture
     assert "accuracy" in picture
@@ -245,7 +245,7 @@ def test_dvc_shows_at_most_eight_plots_each_with_titles(subset: WorkingCopy) -> 
         assert set(re.findall(r'"title": "([^"]+)"', text)), name
 
 
-def test_plots_of_two_commits_name_both_and_what_is_drawn(subset: WorkingCopy) -> None:
+def test_plots_of_two_commits_name_both_and_the_axes(subset: WorkingCopy) -> None:
     plots = json.loads(subset.run("dvc plots diff HEAD --json").stdout)["data"]
     texts = {
         name: set(re.findall(">([^<]+)</text>", vl_convert.vegalite_to_svg(plot["content"])))

@@ -28,7 +28,7 @@ def test_the_lectures_networks_reach_97_percent_on_the_test_images(networks: pd.
     assert (networks.groupby("network").accuracy.mean()[["shallow", "deep"]] >= 0.97).all()
 
 
-def test_the_summary_is_that_of_the_table_of_networks(networks: pd.DataFrame) -> None:
+def test_the_summary_agrees_with_the_table_of_networks(networks: pd.DataFrame) -> None:
     for name, group in networks.groupby("network"):
         for measure in ("accuracy", "calibration_error"):
             summary = metrics("evaluation")[str(name)][measure]
@@ -43,7 +43,7 @@ def test_the_confusion_matrix_has_the_accuracy_of_the_table_of_networks(networks
     assert (right - networks.groupby("network").accuracy.mean()).abs().max() < 0.002
 
 
-def test_every_model_of_prices_explains_far_more_than_the_median(prices: pd.DataFrame) -> None:
+def test_every_price_model_explains_far_more_than_the_median(prices: pd.DataFrame) -> None:
     means = prices[prices.houses == "without_large"].groupby("model").r2.mean()
     assert abs(means.pop("median")) < 0.05
     assert means.min() > 0.85

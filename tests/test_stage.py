@@ -47,7 +47,7 @@ def test_a_stage_gets_what_its_schema_reads(name: str, monkeypatch: pytest.Monke
     ("file", "text"),
     [("params.yaml", "{hidden: [40], seeds: [0]}"), ("train.py", "# other code"), ("data/pets/train/0.png", "other")],
 )
-def test_what_changes_while_a_stage_runs_is_named_and_the_stage_fails(file: str, text: str) -> None:
+def test_a_dependency_that_changes_while_a_stage_runs_fails_the_stage(file: str, text: str) -> None:
     """DVC would record the change as what the outputs were made from."""
 
     def stage(_: Params) -> None:
@@ -58,7 +58,7 @@ def test_what_changes_while_a_stage_runs_is_named_and_the_stage_fails(file: str,
         run(stage, Params)
 
 
-def test_what_a_stage_does_not_read_may_change_while_it_runs() -> None:
+def test_what_a_stage_does_not_read_may_change_meanwhile() -> None:
     def stage(_: Params) -> None:
         Path("params.yaml").write_text("{hidden: [80], seeds: [1]}", encoding="utf-8")
         Path("other.py").write_text("", encoding="utf-8")
@@ -66,7 +66,7 @@ def test_what_a_stage_does_not_read_may_change_while_it_runs() -> None:
     run(stage, Params)
 
 
-def test_a_stage_fails_beside_an_experiment_that_did_not_start_it() -> None:
+def test_a_stage_fails_if_an_unrelated_experiment_runs() -> None:
     """DVC notes in this file which process runs an experiment in the folder."""
     file = EXPERIMENTS / "run/workspace/workspace.json"
     file.parent.mkdir(parents=True)

@@ -47,11 +47,11 @@ def nothing_remembered() -> None:
         JOB._replace(kind="binary"),
     ],
 )
-def test_whatever_determines_a_network_is_in_its_key(other: Job) -> None:
+def test_everything_that_determines_a_network_is_in_its_key(other: Job) -> None:
     assert key(other) != key(JOB)
 
 
-def test_where_files_are_and_how_many_workers_there_are_is_not_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_paths_and_the_number_of_workers_are_not_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key(JOB)
     for name, value in {"MLP_WORKERS": "7", "MLP_STORE": "elsewhere", "MLP_DEVICE": "cuda"}.items():
         monkeypatch.setenv(name, value)
@@ -75,14 +75,14 @@ def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Non
 
 
 @pytest.mark.parametrize("path", ["mlp/training.py", "mlp/on_numpy.py", "mlp/images.py", "pipeline/training/images.py"])
-def test_a_line_of_the_code_that_trains_is_in_the_key(path: str, edit: Callable[[str], None]) -> None:
+def test_changing_the_training_code_changes_the_key(path: str, edit: Callable[[str], None]) -> None:
     before = key(JOB)
     edit(path)
     assert key(JOB) != before
 
 
 @pytest.mark.parametrize("path", ["mlp/ames.py", "mlp/comparison.py", "stages/train_deep.py", "pipeline/jobs.py"])
-def test_a_line_of_other_code_is_not(path: str, edit: Callable[[str], None]) -> None:
+def test_changing_other_code_does_not(path: str, edit: Callable[[str], None]) -> None:
     before = key(JOB)
     edit(path)
     assert key(JOB) == before

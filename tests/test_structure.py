@@ -80,7 +80,7 @@ def test_a_change_reruns_only_what_it_affects(file: str, stages: set[str]) -> No
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_a_network_is_trained_measured_drawn_and_shared(name: str) -> None:
+def test_every_network_has_its_stage_metrics_charts_and_artifact(name: str) -> None:
     """CONTRIBUTING.md lists what one needs; no later stage would miss a network that is not in NETWORKS."""
     network, curves = f"models/{name}", f"plots/curves/{name}.csv"
     assert {network, curves} <= set(STAGES[f"train_{name}"]["outs"])

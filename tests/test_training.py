@@ -120,7 +120,7 @@ def test_training_is_the_plain_loop(
     torch.testing.assert_close(weights(network).double(), weights(plain), atol=1e-5, rtol=0)
 
 
-def test_it_learns(training: LabelledImages) -> None:
+def test_a_trained_network_beats_chance(training: LabelledImages) -> None:
     (network,), (curve,), _ = train(DEEP, training, training, Settings(10, 50, 0.003), [0])
     assert [point.epoch for point in curve] == list(range(1, 11))
     assert curve[-1].training_loss < curve[0].training_loss / 4
@@ -187,7 +187,7 @@ def test_the_trained_network_is_in_eval_mode_and_in_float32(training: LabelledIm
     assert {parameter.requires_grad for parameter in network.parameters()} == {True}
 
 
-def test_training_sets_the_modes_where_they_belong(training: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_and_validation_set_their_modes(training: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> None:
     modes: list[bool] = []
     forward = ShallowNeuralNet.forward
 
@@ -248,7 +248,7 @@ OWN: dict[str, MakeNetwork] = {
 
 
 @pytest.mark.parametrize("make_network", OWN.values(), ids=OWN)
-def test_a_network_of_ones_own_trains_as_in_the_plain_loop(make_network: MakeNetwork, points: Examples) -> None:
+def test_a_users_own_network_trains_as_in_the_plain_loop(make_network: MakeNetwork, points: Examples) -> None:
     settings = Settings(4, 30, 0.01)
     (network,) = fit(make_network, points, classification_loss, settings, [3])
     plain, _ = plain_loop(make_network, points.inputs, points.targets, settings, 3)
@@ -354,7 +354,7 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
 
 
 @pytest.mark.parametrize(("make_network", "line"), REFUSED.values(), ids=REFUSED)
-def test_what_cannot_be_trained_exactly_is_refused_in_one_line(
+def test_what_cannot_be_trained_exactly_is_rejected_in_one_line(
     make_network: MakeNetwork, line: str, points: Examples
 ) -> None:
     with pytest.raises(InputError, match=f"^{line}") as error:
@@ -363,7 +363,7 @@ def test_what_cannot_be_trained_exactly_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("option", [{"reduction": "sum"}, {"label_smoothing": 0.1}, {"ignore_index": 0}], ids=str)
-def test_an_option_of_a_loss_that_would_change_it_is_refused(option: dict[str, Any], points: Examples) -> None:
+def test_a_loss_option_that_would_change_the_result_is_rejected(option: dict[str, Any], points: Examples) -> None:
     def loss(network: nn.Module, x: Any, labels: Any) -> Any:
         return cross_entropy(network(x), labels, **option)
 
@@ -391,7 +391,7 @@ ENGINES = pytest.mark.parametrize("arrays", [OnNumpy(), OnTorch("cpu")], ids=["N
         (cross_entropy, [200, 1], r"outputs \[50, 3\] and targets \[50, 1\]; needed: \[n, classes\] and \[n\], which"),
     ],
 )
-def test_a_loss_whose_outputs_and_targets_do_not_match_is_refused_in_one_line(
+def test_a_loss_of_mismatched_outputs_and_targets_is_rejected_in_one_line(
     loss: Callable[[Any, Any], Any], targets: list[int], line: str, arrays: Any, points: Examples
 ) -> None:
     """torch would broadcast them, with a warning at most, and train for something else."""
@@ -402,21 +402,21 @@ def test_a_loss_whose_outputs_and_targets_do_not_match_is_refused_in_one_line(
 
 
 @pytest.mark.parametrize("label", [3, 0.5])
-def test_a_label_that_is_no_class_is_refused_in_one_line(label: float, points: Examples) -> None:
+def test_a_label_that_is_not_a_class_is_rejected_in_one_line(label: float, points: Examples) -> None:
     examples = points._replace(targets=torch.full([200], label))
     with pytest.raises(InputError, match=r"^Linear: torch\.nn\.functional\.cross_entropy with these arguments cannot"):
         fit(partial(nn.Linear, 6, 3), examples, classification_loss, SETTINGS, [0])
 
 
 @ENGINES
-def test_a_network_without_parameters_is_refused_in_one_line(arrays: Any, points: Examples) -> None:
+def test_a_network_without_parameters_is_rejected_in_one_line(arrays: Any, points: Examples) -> None:
     with pytest.raises(InputError, match=r"^Sequential: it has no parameters; needed: at least one") as error:
         fit(partial(nn.Sequential, nn.ReLU()), points, classification_loss, SETTINGS, [0], arrays=arrays)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
-def test_a_training_that_diverges_ends_in_words(make_network: MakeNetwork, training: LabelledImages) -> None:
+def test_divergence_ends_in_one_line(make_network: MakeNetwork, training: LabelledImages) -> None:
     epochs: list[int] = []
     with pytest.raises(DivergedError) as error:
         fit(
@@ -441,7 +441,7 @@ def test_one_example_and_a_batch_larger_than_all_examples_are_enough(points: Exa
     assert weights(network).isfinite().all()
 
 
-def test_the_last_batch_of_an_epoch_has_what_is_left(points: Examples) -> None:
+def test_the_last_batch_of_an_epoch_has_the_remaining_examples(points: Examples) -> None:
     """The network and the loss are asked once an epoch for each size."""
     sizes, steps = list[int](), list[int]()
 
@@ -479,7 +479,7 @@ class Counting(nn.Module):
     ],
     ids=["a layer more", "another factor", "a value of another batch"],
 )
-def test_a_network_that_computes_something_else_later_is_refused_in_one_line(
+def test_a_network_that_computes_something_else_later_is_rejected_in_one_line(
     what: Callable[[Any, Any, int], Any], points: Examples
 ) -> None:
     line = "^Counting: it or its loss computes something else in epoch 2 than before; needed: the same for all batches"
@@ -488,7 +488,7 @@ def test_a_network_that_computes_something_else_later_is_refused_in_one_line(
     assert "\n" not in str(error.value)
 
 
-def test_a_loss_that_is_no_operations_result_is_refused_in_one_line(points: Examples) -> None:
+def test_a_loss_that_does_not_come_from_the_outputs_is_rejected_in_one_line(points: Examples) -> None:
     with pytest.raises(InputError, match=r"^Linear: a loss that does not come from the network's outputs cannot"):
         fit(partial(nn.Linear, 6, 3), points, lambda *_: 0.0, SETTINGS, [0])
 
@@ -512,14 +512,14 @@ def test_a_loss_may_compute_with_targets(points: Examples) -> None:
     "flatten",
     [lambda x: x.view(x.size(0), -1), lambda x: x.view(-1, 6), lambda x: x.reshape(x.shape[0], -1), torch.nn.Flatten()],
 )
-def test_any_usual_way_to_flatten_a_batch_trains(flatten: Callable[[Any], Any], points: Examples) -> None:
+def test_every_usual_way_to_flatten_a_batch_works(flatten: Callable[[Any], Any], points: Examples) -> None:
     networks = [
         fit(partial(Does, does), points, classification_loss, SETTINGS, [0])[0] for does in (flatten, lambda x: x)
     ]
     assert torch.equal(*(weights(network) for network in networks))
 
 
-def test_gradients_whose_squares_overflow_end_in_words() -> None:
+def test_gradients_whose_squares_overflow_end_in_one_line() -> None:
     """Else their weights would stay as they are without a word: infinite second moments make steps of zero."""
     x = torch.tensor([[1e25], [1e25]], dtype=torch.float64)
     with pytest.raises(DivergedError, match="Linear, seed 0: loss or weights are not finite after epoch 1"):

@@ -97,7 +97,7 @@ def test_a_metric_in_git_that_a_rebuild_does_not_give_is_a_difference(small: Wor
     assert (row.result, row.remark) == ("differs", "M metrics")
 
 
-def test_a_data_set_of_ones_own_is_no_difference(small: WorkingCopy) -> None:
+def test_a_users_own_data_set_is_not_a_difference(small: WorkingCopy) -> None:
     """Git ignores its files."""
     with (small.path / ".gitignore").open("a") as ignored:
         ignored.write("/data/manual/*/*\n")
@@ -107,7 +107,7 @@ def test_a_data_set_of_ones_own_is_no_difference(small: WorkingCopy) -> None:
     assert rebuild(small.path, Circumstance("nothing", {})).result == "same bytes"
 
 
-def test_a_stage_that_fails_is_told_with_its_reason(small: WorkingCopy) -> None:
+def test_a_failed_stage_is_reported_with_its_reason(small: WorkingCopy) -> None:
     (small.path / "train.py").write_text("raise SystemExit('no data')")
     small.commit("Broken")
     row = rebuild(small.path, Circumstance("nothing", {}))
@@ -177,7 +177,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("short")
-def test_other_pythons_train_the_same_networks_or_are_told_apart(examples: Path, tmp_path: Path) -> None:
+def test_other_pythons_train_the_same_networks_or_the_difference_is_reported(examples: Path, tmp_path: Path) -> None:
     python = Path(sys.executable)
     wrong = tmp_path / "wrong"
     faster = "USUAL = steps.USUAL._replace(learning_rate=0.002); steps.main("
@@ -211,7 +211,7 @@ def test_other_pythons_train_the_same_networks_or_are_told_apart(examples: Path,
 
 
 @pytest.mark.slow
-def test_what_is_sent_needs_torch_numpy_and_safetensors_only(examples: Path) -> None:
+def test_the_code_that_is_sent_needs_only_torch_numpy_and_safetensors(examples: Path) -> None:
     """Also in a folder with modules of the same names."""
     for package in ("tools", "mlp"):
         (examples / package).mkdir()
@@ -262,7 +262,7 @@ def test_only_a_committed_state_is_verified(small: WorkingCopy) -> None:
     assert done.stderr == "params.yaml: not committed; what is rebuilt is the last commit\n"
 
 
-def test_all_circumstances_are_told_and_one_that_matters_is_exit_status_1(
+def test_all_circumstances_are_reported_and_a_difference_is_exit_status_1(
     small: WorkingCopy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(small.path)

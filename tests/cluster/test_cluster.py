@@ -162,7 +162,7 @@ def test_the_rest_of_a_killed_training_runs_on_the_cluster_to_the_same_lock_file
     assert len(stored(copy.path)) == 12
 
 
-def test_killed_workers_cost_no_network_and_no_byte(
+def test_killed_workers_lose_no_network_and_change_no_byte(
     copy: WorkingCopy, undisturbed: WorkingCopy, cluster: Cluster
 ) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
@@ -175,7 +175,7 @@ def test_killed_workers_cost_no_network_and_no_byte(
     assert lock(copy) == lock(undisturbed)
 
 
-def test_a_network_that_kills_its_worker_each_time_is_named_when_all_others_are_kept(
+def test_a_network_that_always_kills_its_worker_is_named_and_all_others_are_kept(
     copy: WorkingCopy, bare: WorkingCopy, tmp_path: Path
 ) -> None:
     copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"deep_hidden": [9000, 9000]})
@@ -194,7 +194,7 @@ def test_a_network_that_kills_its_worker_each_time_is_named_when_all_others_are_
     assert len(stored(copy.path)) == 2  # the shallow ones
 
 
-def test_a_file_that_waited_for_a_killed_worker_is_sent_again(
+def test_a_file_that_a_killed_worker_did_not_get_is_sent_again(
     copy: WorkingCopy, bare: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipeline import cluster as dask  # which imports Dask
@@ -218,7 +218,7 @@ def test_a_file_that_waited_for_a_killed_worker_is_sent_again(
 
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_scheduler_that_goes_away_is_reported_within_30_seconds_and_what_was_finished_is_kept(
+def test_a_lost_scheduler_is_reported_within_30_seconds_and_finished_networks_are_kept(
     copy: WorkingCopy, cluster: Cluster, sign: signal.Signals
 ) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
@@ -232,7 +232,7 @@ def test_a_scheduler_that_goes_away_is_reported_within_30_seconds_and_what_was_f
 
 
 @pytest.mark.parametrize("address", ["foo", "tcp://", "tcp://:::", "inproc://", "/etc/passwd", "tcp://127.0.0.1:abc"])
-def test_what_is_no_address_of_a_scheduler_is_refused_at_once(address: str, copy: WorkingCopy) -> None:
+def test_an_invalid_scheduler_address_is_rejected_at_once(address: str, copy: WorkingCopy) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=address)
     _, errors = stage.communicate(timeout=20)
     assert stage.returncode == 1
@@ -248,7 +248,7 @@ def test_a_scheduler_that_cannot_be_reached_is_reported_within_30_seconds(copy: 
     assert "Traceback" not in errors
 
 
-def test_a_worker_with_other_code_is_refused(copy: WorkingCopy, cluster: Cluster) -> None:
+def test_a_worker_with_different_code_is_rejected(copy: WorkingCopy, cluster: Cluster) -> None:
     with (copy.path / "mlp/training.py").open("a") as file:
         file.write("# changed\n")
     stage = start(copy, DASK_SCHEDULER_ADDRESS=cluster.address)
@@ -270,7 +270,7 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
 
 @pytest.mark.timeout(7200)  # the long form, on a busy machine
 @pytest.mark.parametrize("where", ["the pool", "a Dask cluster"])
-def test_kills_at_random_moments_lose_no_network_train_none_again_and_change_no_byte(
+def test_kills_at_random_moments_lose_repeat_and_change_nothing(
     where: str, many: WorkingCopy, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     copy = without_networks(many, tmp_path / "copy")
@@ -337,7 +337,7 @@ def encrypted(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
-def test_with_tls_a_cluster_trains_to_the_same_lock_file_and_refuses_another_certificate_in_one_line(
+def test_with_tls_a_cluster_gives_the_same_lock_file_and_rejects_another_certificate(
     copy: WorkingCopy, undisturbed: WorkingCopy, encrypted: Cluster, tmp_path: Path
 ) -> None:
     repro = REPRO.replace(ADDRESS, encrypted.address).replace("dvc repro", FORCED)

@@ -54,7 +54,7 @@ def drawn(params: dict[str, dict[str, object]], chance: random.Random) -> dict[s
     return {"dataset": dataset, "hidden": layers(), "seeds": some(SEEDS), **groups}
 
 
-def test_all_that_is_allowed_runs_or_is_refused_in_one_line(
+def test_allowed_parameters_run_or_are_rejected_in_one_line(
     subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(subset.path)

@@ -47,7 +47,7 @@ def with_folder(copy: WorkingCopy, folder: str, how: str, command: str) -> subpr
         ("evaluate_prices", "metrics", "metrics/prices.(csv|json)"),
     ],
 )
-def test_a_disk_that_takes_nothing(
+def test_a_full_or_read_only_disk_is_reported_and_outputs_stay(
     houses: WorkingCopy, how: str, reason: str, stage: str, folder: str, output: str
 ) -> None:
     before = files(houses)
@@ -60,7 +60,7 @@ def test_a_disk_that_takes_nothing(
     assert not changed(before, houses)
 
 
-def test_too_few_open_files_are_one_line_and_lose_nothing(houses: WorkingCopy) -> None:
+def test_too_few_file_descriptors_are_reported_in_one_line_and_nothing_is_lost(houses: WorkingCopy) -> None:
     """Or they are enough. Python itself does not start with fewer than five."""
     before, chance, refused = files(houses), random.Random(0), 0
     for _ in range(TRIES):

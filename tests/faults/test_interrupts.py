@@ -23,7 +23,7 @@ TRIES = 100 if LONG else 8
 STAGES = ["preprocess_prices", "train_prices", "evaluate_prices"]
 
 
-def test_ctrl_c_at_any_moment_is_one_word(houses: WorkingCopy) -> None:
+def test_ctrl_c_at_any_moment_prints_one_word(houses: WorkingCopy) -> None:
     """A terminal sends it to all processes. Some press it twice."""
     before, chance, interrupted = files(houses), random.Random(0), 0
     for _ in range(TRIES):
@@ -53,7 +53,7 @@ def test_ctrl_c_at_any_moment_is_one_word(houses: WorkingCopy) -> None:
 
 
 @pytest.mark.parametrize("closed", ["2>&-", ">&- 2>&-"])
-def test_a_stage_works_where_nobody_listens(closed: str, houses: WorkingCopy) -> None:
+def test_a_stage_works_with_closed_outputs(closed: str, houses: WorkingCopy) -> None:
     before = files(houses)
     houses.run(f"rm -r models/prices && MLP_STORE=off python -m stages.train_prices {closed}")
     assert not changed(before, houses)

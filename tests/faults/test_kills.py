@@ -108,7 +108,7 @@ def killed(dvc: psutil.Process, victim: str, after: float) -> bool:
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 @pytest.mark.parametrize("delay", [0, 0.03, 0.1, 0.3])
-def test_a_stage_ends_though_its_dvc_was_killed_before_it_had_a_look(
+def test_a_stage_ends_even_if_its_dvc_was_killed_before_the_first_check(
     houses: WorkingCopy, shell: str, delay: float
 ) -> None:
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 100_000})
@@ -127,7 +127,7 @@ def test_a_stage_ends_though_its_dvc_was_killed_before_it_had_a_look(
     assert not alive
 
 
-def test_killed_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingCopy, runs: Runs) -> None:
+def test_after_a_kill_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingCopy, runs: Runs) -> None:
     """Where DVC was killed while it wrote its own files, the next run is `make recover`."""
     before, chance = files(houses), random.Random(0)
     kills, repaired = Counter[str](), Counter[str]()

@@ -92,12 +92,12 @@ def outcome(path: Path, content: bytes) -> tuple[str, str]:
         ("9223372036854775808", ": train_deep.epochs is 9223372036854775808; allowed: an integer from 1 to 1000000000"),
     ],
 )
-def test_a_hostile_value_is_named_in_one_short_line(path: Path, value: str, message: str) -> None:
+def test_a_hostile_value_is_reported_in_one_short_line(path: Path, value: str, message: str) -> None:
     message = message.replace("LINE", str(LINE)).replace("NEXT", str(LINE + 1))
     assert outcome(path, f"{BEFORE}epochs: {value}\n{AFTER}".encode())[1] == f"params.yaml{message}"
 
 
-def test_aliases_that_multiply_are_refused_before_they_do(path: Path) -> None:
+def test_exponential_aliases_are_rejected_before_they_expand(path: Path) -> None:
     lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
     for name, inner in zip("bcdefghi", "abcdefgh", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{inner}'] * 9)}]")
@@ -105,7 +105,7 @@ def test_aliases_that_multiply_are_refused_before_they_do(path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", ["x" * 100, "[" * 100, "- " * 50, "a: ", "# comment"])
-def test_a_file_of_a_megabyte_is_refused_before_it_is_parsed(path: Path, line: str) -> None:
+def test_a_file_of_a_megabyte_is_rejected_before_it_is_parsed(path: Path, line: str) -> None:
     found = outcome(path, f"{line}\n".encode() * (1_000_000 // len(line)))[1]
     assert found == "params.yaml: more than 50,000 bytes; allowed: at most that many"
 
@@ -116,7 +116,7 @@ def test_a_file_as_large_as_allowed_is_read_in_time(path: Path) -> None:
     assert outcome(path, b"".join(b"k%d: 1\n" % number for number in range(5000)))[0] == "refused"
 
 
-def test_of_many_wrong_keys_the_first_ten_are_told(path: Path) -> None:
+def test_the_first_ten_of_many_invalid_keys_are_reported(path: Path) -> None:
     text = DEFAULTS + "".join(f"key{number}: 1\n" for number in range(30))
     lines = outcome(path, text.encode())[1].splitlines()
     assert len(lines) == 11
@@ -124,11 +124,11 @@ def test_of_many_wrong_keys_the_first_ten_are_told(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: \xff", DEFAULTS.encode("utf-16"), b"a: 1\x00"])
-def test_what_is_not_utf_8_is_refused_in_one_line(path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_utf_8_is_rejected_in_one_line(path: Path, content: bytes) -> None:
     assert outcome(path, content)[1].startswith("params.yaml: not YAML: ")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_key(path: Path) -> None:
+def test_a_byte_order_mark_is_not_part_of_the_first_key(path: Path) -> None:
     assert outcome(path, b"\xef\xbb\xbf" + DEFAULTS.encode())[0] == "as_asked"
 
 
@@ -174,7 +174,7 @@ def contents(draw: st.DrawFn) -> bytes:
     return bytes(content)
 
 
-def test_any_params_file_is_read_as_dvc_reads_it_or_refused(path: Path) -> None:
+def test_any_params_file_is_read_as_by_dvc_or_rejected(path: Path) -> None:
     found: Counter[str] = Counter()
 
     @tries(100, 2000)

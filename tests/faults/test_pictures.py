@@ -56,19 +56,19 @@ def outcome(path: Path, content: bytes | None = None) -> tuple[str, str]:
     return "refused", message.removeprefix(f"{path}: ")
 
 
-def test_the_formats_that_are_read() -> None:
+def test_the_supported_formats_are_read() -> None:
     assert sorted(MODES) == pictures.FORMATS
 
 
 @pytest.mark.parametrize("numbers", [np.int32, np.float32])
-def test_numbers_of_32_bits_whose_range_nobody_knows_are_refused(numbers: type, tmp_path: Path) -> None:
+def test_pictures_of_32_bits_are_rejected(numbers: type, tmp_path: Path) -> None:
     Image.fromarray(PIXELS[:, :, 0].astype(numbers)).save(tmp_path / "wide.tiff")
     message = "a picture of 32-bit numbers; needed: 8 or 16 bits for each colour"
     assert outcome(tmp_path / "wide.tiff") == ("refused", message)
 
 
 @pytest.mark.parametrize("most", [1023, 65535])
-def test_grey_of_16_bits_is_read_as_it_is_seen(most: int, tmp_path: Path) -> None:
+def test_grey_of_16_bits_is_read_as_displayed(most: int, tmp_path: Path) -> None:
     """Netpbm's format says how much is white."""
     levels = (PIXELS[:, :, 0] * (most / 255)).round().astype(">u2")
     (tmp_path / "grey.pgm").write_bytes(b"P5 40 30 %d\n" % most + levels.tobytes())
@@ -91,7 +91,7 @@ def test_a_truncated_picture_is_named(form: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["EPS", "TGA", "ICO", "PCX", "SGI", "IM", "JPEG2000"])
-def test_a_picture_of_another_format_is_named_and_starts_no_program(
+def test_an_unsupported_format_is_named_and_starts_no_program(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """For EPS, Pillow would start Ghostscript."""
@@ -104,13 +104,13 @@ def test_a_picture_of_another_format_is_named_and_starts_no_program(
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
-def test_what_is_no_file_is_not_opened(make: Callable[[Path], object], tmp_path: Path) -> None:
+def test_only_regular_files_are_opened(make: Callable[[Path], object], tmp_path: Path) -> None:
     make(tmp_path / "some.png")
     assert outcome(tmp_path / "some.png")[1] == NO_FILE
 
 
 @pytest.mark.parametrize("side", [8001, 10_000, 15_000, 60_000])
-def test_a_picture_that_unpacks_to_too_many_pixels_is_refused(side: int, tmp_path: Path) -> None:
+def test_a_picture_with_too_many_pixels_is_rejected(side: int, tmp_path: Path) -> None:
     """Of little more than are allowed, of so many that Pillow warns, and of more than it unpacks."""
     header = f"P4\n{side} {side}\n".encode()  # the pixels need not be there
     assert outcome(tmp_path / "bomb.ppm", header)[1] == "too large a picture; allowed: at most 64,000,000 pixels"
@@ -138,7 +138,7 @@ NAMES = {  # of files, and what stands in the table
 
 
 @pytest.mark.slow
-def test_a_folder_gives_a_table_whatever_its_files_are_called(tmp_path: Path) -> None:
+def test_a_folder_gives_a_table_whatever_its_files_are_named(tmp_path: Path) -> None:
     """No name becomes a formula, none that is not UTF-8 ends it, and what is no picture is skipped."""
     architecture = Architecture("DeepNeuralNet", [784, [4], 10])
     settings, normalisation = {"epochs": 1}, Normalisation(mean=0.1, std=0.3)
@@ -166,7 +166,7 @@ def test_a_folder_gives_a_table_whatever_its_files_are_called(tmp_path: Path) ->
     ]
 
 
-def test_any_picture_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_any_picture_is_read_or_rejected(tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("pictures") / "some.png"
     found: Counter[str] = Counter()
     whole = {form: written(form) for form in MODES}

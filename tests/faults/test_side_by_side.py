@@ -30,7 +30,9 @@ def expected(houses_template: Path, tmp_path_factory: pytest.TempPathFactory) ->
 
 
 @pytest.mark.parametrize(("other", "delay"), [("dvc repro evaluate_prices", 0), ("dvc exp run evaluate_prices", 3)])
-def test_a_run_beside_another(houses: WorkingCopy, expected: dict[str, bytes], other: str, delay: int) -> None:
+def test_two_simultaneous_runs_give_the_same_bytes(
+    houses: WorkingCopy, expected: dict[str, bytes], other: str, delay: int
+) -> None:
     """As it starts, an experiment stashes changes for a moment and restores outputs; a stage that notices fails."""
     before = files(houses)
     houses.run("rm -r .dvc/cache/runs store")  # so that the way back trains, too

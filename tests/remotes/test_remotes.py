@@ -216,7 +216,7 @@ def stored(folder: Path) -> int:
     return total
 
 
-def test_all_commands_of_the_document_are_known_here() -> None:
+def test_every_command_of_the_document_is_tested_here() -> None:
     assert len(COMMANDS) == DOCUMENT.count("```sh")
 
 
@@ -224,9 +224,7 @@ def test_after_a_pull_a_fresh_clone_runs_nothing(shared: WorkingCopy, remote: Re
     assert has_everything(clone(shared, remote), remote)
 
 
-def test_one_flipped_bit_is_refused_until_the_remote_is_emptied_and_filled_again(
-    shared: WorkingCopy, remote: Remote
-) -> None:
+def test_a_flipped_bit_is_rejected_until_the_remote_is_rebuilt(shared: WorkingCopy, remote: Remote) -> None:
     flip(remote, hash_of(shared, "data/processed/train.safetensors"), lambda content: len(content) // 2)
     flip(remote, hash_of(shared, "models/shallow"), lambda listing: listing.index(b"seed-0"))
     other = clone(shared, remote)
@@ -244,7 +242,7 @@ def test_one_flipped_bit_is_refused_until_the_remote_is_emptied_and_filled_again
 
 
 @pytest.mark.parametrize("remote", ["ssh", "s3"], indirect=True)  # a folder has permissions, which root does not feel
-def test_a_wrong_key_is_refused(subset: WorkingCopy, remote: Remote) -> None:
+def test_a_wrong_key_is_rejected(subset: WorkingCopy, remote: Remote) -> None:
     join(subset, remote._replace(recipe=remote.recipe.replace(remote.key, remote.wrong_key)))
     for command in [PUSH, PULL]:
         done = subset.run(command, check=False, HOME=str(remote.home))
@@ -253,7 +251,7 @@ def test_a_wrong_key_is_refused(subset: WorkingCopy, remote: Remote) -> None:
     assert objects(remote) == []
 
 
-def test_a_push_that_is_cut_off_loses_nothing_and_the_next_completes_it(subset: WorkingCopy, remote: Remote) -> None:
+def test_an_interrupted_push_loses_nothing_and_the_next_completes_it(subset: WorkingCopy, remote: Remote) -> None:
     """Where there is no server that could go away, it is DVC itself that is killed."""
     subset.run(f"yes | head -c {LARGE} > data/large && dvc add data/large")
     subset.commit("A file that takes its time")
@@ -282,7 +280,7 @@ def test_a_push_that_is_cut_off_loses_nothing_and_the_next_completes_it(subset: 
 
 
 @pytest.mark.parametrize("remote", ["folder"], indirect=True)
-def test_with_a_default_remote_a_changed_list_of_files_is_believed(shared: WorkingCopy, remote: Remote) -> None:
+def test_with_a_default_remote_a_modified_list_of_files_is_accepted(shared: WorkingCopy, remote: Remote) -> None:
     flip(remote, hash_of(shared, "models/shallow"), lambda listing: listing.index(b"seed-0"))
     other = clone(shared, remote)
     other.run("dvc remote default --local shared && dvc pull", HOME=str(remote.home))
@@ -290,7 +288,7 @@ def test_with_a_default_remote_a_changed_list_of_files_is_believed(shared: Worki
 
 
 @pytest.mark.parametrize("remote", ["folder"], indirect=True)
-def test_a_forged_answer_in_the_run_cache_is_believed(shared: WorkingCopy, remote: Remote) -> None:
+def test_a_forged_run_cache_entry_is_accepted(shared: WorkingCopy, remote: Remote) -> None:
     other = clone(shared, remote)
     lock = yaml.safe_load((shared.path / "dvc.lock").read_text())
     shared.edit_params(preprocess={"validation_size": 200, "seed": 1})
@@ -312,7 +310,7 @@ def test_a_forged_answer_in_the_run_cache_is_believed(shared: WorkingCopy, remot
 
 
 @pytest.mark.parametrize("remote", ["ssh"], indirect=True)
-def test_ssh_looks_at_the_key_of_the_server_and_dvc_does_not(shared: WorkingCopy, remote: Remote) -> None:
+def test_ssh_verifies_the_servers_key_and_dvc_does_not(shared: WorkingCopy, remote: Remote) -> None:
     assert remote.server
     port, tunnel = remote.server.port, free_port()
     ssh_config, known_hosts = remote.home / "ssh_config", remote.home / ".ssh/known_hosts"
@@ -349,7 +347,7 @@ def test_ssh_looks_at_the_key_of_the_server_and_dvc_does_not(shared: WorkingCopy
 
 
 @pytest.mark.parametrize("remote", ["ssh"], indirect=True)
-def test_dvc_lends_the_ssh_agent_to_the_server_unless_it_is_hidden(subset: WorkingCopy, remote: Remote) -> None:
+def test_dvc_forwards_the_ssh_agent_unless_it_is_hidden(subset: WorkingCopy, remote: Remote) -> None:
     assert remote.server
     with_environment(subset)
     for commands, lent in [(remote.recipe + PUSH, False), (PUSH, True)]:
