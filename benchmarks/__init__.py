@@ -1,3 +1,3 @@
-"""The benchmark."""
+"""Benchmarks of training time, the overhead of jobs, and the power of the comparisons."""
 
-import stages  # noqa: F401 - it sets how tqdm writes to a log, before tqdm is imported
+import stages  # noqa: F401 - configures tqdm for logs, before tqdm is imported

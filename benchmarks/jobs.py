@@ -1,7 +1,7 @@
-"""Times what a job costs beside its training, and how well two workers share jobs: on the pool, and on a Dask cluster.
+"""Measures the overhead of a job and the efficiency of two workers, on the process pool and on a Dask cluster.
 
-The jobs, short and long, are handed out as by a stage. Ways take turns, and their medians count, so that whatever else
-the machine does slows all alike. Writes benchmarks/jobs.csv.
+Short and long jobs are submitted as a stage submits them. The pool and the cluster alternate, so that other load on the
+machine slows both alike; each figure is a median. Writes benchmarks/jobs.csv.
 """
 
 import importlib
@@ -34,9 +34,9 @@ TABLE = Path("benchmarks/jobs.csv")
 HEADER = [
     "jobs",
     "where",
-    "training_seconds",  # of one job, on the clock
-    "seconds_beside_training",
-    "seconds_of_handing_out",  # of the processor, for the stage and a scheduler
+    "training_seconds",  # of one job, elapsed time
+    "overhead_seconds",
+    "dispatch_seconds",  # CPU time of this process, in which the Dask scheduler runs too
     "efficiency_of_two_workers",
     "machine",
 ]
@@ -51,7 +51,7 @@ def main(params: Params) -> None:
 
 
 def short_and_long(params: Params) -> dict[str, list[Job]]:
-    """One epoch of the deep network on few and on many examples."""
+    """Returns jobs that train a deep network for one epoch, on few examples (houses) and on many (images)."""
     group, (architecture, settings) = params.train_prices, deep(params, description())
     small = Architecture("DeepNeuralNet", [len(FEATURES), group.deep_hidden, 1])
     one_epoch = Settings(1, group.batch_size, group.learning_rate)
@@ -62,14 +62,14 @@ def short_and_long(params: Params) -> dict[str, list[Job]]:
 
 
 def measure(what: str, jobs: list[Job], places: dict[str, list[str]]) -> list[tuple[Any, ...]]:
-    """A row of the table for each place: the addresses of a scheduler with one worker and of one with two, or none."""
+    """Returns a table row for each place, given its schedulers with one and two workers ("" for the pool)."""
     figures: dict[str, list[tuple[float, ...]]] = {where: [] for where in places}
     for number in range(REPEATS + 1):
         os.environ |= {"MLP_WORKERS": "1", "DASK_SCHEDULER_ADDRESS": ""}
         training = statistics.mean(on_all_cores(seconds_of_training, [(job,) for job in jobs]))
         for where, addresses in places.items():
             (one, cpu), (two, _) = (seconds_of(jobs, workers, address) for workers, address in enumerate(addresses, 1))
-            if number:  # processes start in the first round
+            if number:  # the first round is a warm-up, in which the processes start
                 figures[where].append((training, one / len(jobs) - training, cpu / len(jobs), one / two / 2))
     return [
         (what, where, *map(statistics.median, zip(*each, strict=True)), machine()) for where, each in figures.items()
@@ -84,7 +84,7 @@ def seconds_of_training(job: Job) -> float:
 
 
 def seconds_of(jobs: list[Job], workers: int, scheduler: str) -> tuple[float, float]:
-    """From the first job that is handed out to the last result in an empty store: on the clock, and of this process."""
+    """Returns this process's elapsed and CPU seconds to submit all jobs, with an empty store, and collect results."""
     with TemporaryDirectory() as store:
         os.environ |= {"MLP_WORKERS": str(workers), "DASK_SCHEDULER_ADDRESS": scheduler, "MLP_STORE": store}
         start, cpu = time.perf_counter(), time.process_time()
@@ -93,7 +93,7 @@ def seconds_of(jobs: list[Job], workers: int, scheduler: str) -> tuple[float, fl
 
 
 def cluster(workers: int) -> LocalCluster:
-    """Worker processes that talk over TCP with a scheduler in this process."""
+    """Starts worker processes that are connected over TCP to a scheduler in this process."""
     quiet = {"dashboard_address": ":0", "silence_logs": logging.ERROR}
     return LocalCluster(n_workers=workers, threads_per_worker=1, protocol="tcp", **quiet)
 

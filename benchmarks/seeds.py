@@ -1,7 +1,7 @@
-"""What a comparison can show with how many seeds, and what they cost. Writes benchmarks/seeds.csv.
+"""Estimates the power and cost of a comparison by number of seeds. Writes benchmarks/seeds.csv.
 
-Draws networks that err as those of the last run do, and compares them as `evaluate` does: some that do not differ, to
-count false alarms, and some that differ by more and more, to find the difference that is shown four times of five.
+Simulates networks with the error statistics of the last run and compares them as `evaluate` does: equal networks, to
+count false positives, and networks with increasing gaps, to find the difference that is detected with 80 % power.
 """
 
 import time
@@ -30,21 +30,21 @@ from pipeline.stage import run
 from pipeline.tables import csv_text
 
 SEEDS = [5, 6, 8, 10, 15]
-GAPS = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]  # of mean accuracy
-EQUAL, APART = 400, 200  # comparisons of networks that do not differ, and for each gap of those that do
+GAPS = [0.001, 0.002, 0.003, 0.004, 0.005, 0.006]  # differences in mean accuracy
+EQUAL, APART = 400, 200  # comparisons of equal networks, and for each gap of different ones
 POWER = 0.8
-RESAMPLES = 400  # of each comparison: it needs no more here, where the mean of many counts
+RESAMPLES = 400  # of each comparison; few are enough, as the results of many comparisons are averaged
 
 
 class Errors(NamedTuple):
-    """How networks err. One is right about an image where the sum of four normal variables is above a threshold.
+    """A model of errors: a network is right about an image if the sum of four normal variables exceeds a threshold.
 
-    The variables: how easy the image is for all networks, how easy it is for the network's kind, how lucky the seed
-    was, and what is left. The variances of all but luck add up to one.
+    The variables are the ease of the image for all networks, its ease for this kind of network, the luck of the seed,
+    and a residual. The variances of all but the luck add up to 1.
     """
 
     accuracy: float
-    all: float  # standard deviation of each variable
+    all: float  # standard deviations of the four variables, in that order
     kind: float
     luck: float
     rest: float
@@ -59,7 +59,7 @@ def draw(
     gap: float = 0.0,
     luck: NDArray[np.float64] | None = None,
 ) -> list[Correct]:
-    """Networks of several kinds, the first of which is better by `gap`. `luck`, [kinds], is each kind's own."""
+    """Draws networks of each kind, the first kind better by `gap`. `luck`, [kinds], replaces `errors.luck`."""
     lucks = np.full(kinds, errors.luck) if luck is None else luck
     common = errors.all * generator.normal(size=images) + errors.kind * generator.normal(size=(kinds, 1, images))
     own = lucks[:, None, None] * generator.normal(size=(kinds, seeds, 1)) + errors.rest * generator.normal(
@@ -69,8 +69,8 @@ def draw(
     return [ease > threshold for ease, threshold in zip(common + own, thresholds, strict=True)]
 
 
-def measured(kinds: list[Correct]) -> Errors:
-    """How two kinds of network err, from how often two networks of the same kind and of both kinds err together."""
+def estimate_errors(kinds: list[Correct]) -> Errors:
+    """Estimates the errors of two kinds from how often two networks, of the same or different kinds, err together."""
     wrong = [(~each).astype(np.float64) for each in kinds]
     images, rate = wrong[0].shape[1], float(np.mean(wrong))
     together = [a @ b.T / images for a, b in ((wrong[0], wrong[0]), (wrong[1], wrong[1]), (wrong[0], wrong[1]))]
@@ -91,15 +91,15 @@ def measured(kinds: list[Correct]) -> Errors:
     return Errors(1 - rate, np.sqrt(cross), np.sqrt(max(same - cross, 0)), luck, np.sqrt(1 - same))
 
 
-def shown(errors: Errors, seeds: int, images: int, job: tuple[float, int]) -> bool:
-    """Whether the comparison of two kinds with that gap, drawn with that seed, shows a difference."""
+def detects_difference(errors: Errors, seeds: int, images: int, job: tuple[float, int]) -> bool:
+    """Returns whether the comparison of two kinds shows a difference. A job is the gap and the seed of the draw."""
     gap, seed = job
     first, second = draw(np.random.default_rng(seed), errors, seeds, images, gap=gap)
     return compare(first, second, ("first", "second"), RESAMPLES).verdict != NO_DIFFERENCE
 
 
-def of_last_run(params: Params) -> tuple[Errors, int]:
-    """How the networks of the last run err, and the number of test images."""
+def errors_of_last_run(params: Params) -> tuple[Errors, int]:
+    """Estimates the errors of the last run's networks; returns the model and the number of test images."""
     torch.set_num_threads(1)
     test = images.load(Path("data/processed/test.safetensors"))
     kinds = [
@@ -111,32 +111,32 @@ def of_last_run(params: Params) -> tuple[Errors, int]:
         )
         for name in NETWORKS
     ]
-    return measured(kinds), len(test.labels)
+    return estimate_errors(kinds), len(test.labels)
 
 
 def main(params: Params) -> None:
-    errors, count = of_last_run(params)
+    errors, count = errors_of_last_run(params)
     cost = seconds_of_a_seed(params)
     rows = []
     jobs = [(0.0, seed) for seed in range(EQUAL)] + [(gap, seed) for gap in GAPS for seed in range(APART)]
     with ProcessPoolExecutor() as pool, tqdm(total=len(SEEDS) * len(jobs), desc="seeds", unit="comparison") as bar:
         for seeds in SEEDS:
             found = []
-            for each in pool.map(partial(shown, errors, seeds, count), jobs, chunksize=10):
+            for each in pool.map(partial(detects_difference, errors, seeds, count), jobs, chunksize=10):
                 found.append(each)
                 bar.update()
             powers = np.array(found[EQUAL:]).reshape(len(GAPS), APART).mean(axis=1)
-            # monotone, as more of the same is never harder to see
+            # made monotone, as a larger gap is never harder to detect
             detectable = float(np.interp(POWER, np.maximum.accumulate(powers), GAPS, right=np.nan))
             rows.append(
                 (seeds, seeds * cost / 60, sum(found[:EQUAL]) / EQUAL, detectable if powers[-1] >= POWER else "")
             )
-    header = ["seeds", "core_minutes", "false_alarms", "detectable"]
+    header = ["seeds", "core_minutes", "false_positives", "detectable"]
     write_texts({"benchmarks/seeds.csv": csv_text(header, rows)})
 
 
 def seconds_of_a_seed(params: Params) -> float:
-    """Of training one network of each kind, on one core."""
+    """Returns the seconds to train one network of each kind on one core."""
     training, validation = (images.load(Path(f"data/processed/{part}.safetensors")) for part in ("train", "validation"))
     start = time.perf_counter()
     for network in NETWORKS.values():

@@ -1,7 +1,7 @@
-"""Times networks that train at once on the device that MLP_DEVICE names, beside one on a core of the processor.
+"""Times the training of many networks at once on the device MLP_DEVICE, and of a single network on one CPU core.
 
-The network that trains alone must be the same bits as its twin among those that train together. Writes
-benchmarks/stacked.csv, which docs/reproducibility.md shows.
+The single network must be bit-identical to the one with the same seed in each stack. Writes benchmarks/stacked.csv,
+which docs/reproducibility.md shows.
 """
 
 import os
@@ -37,9 +37,9 @@ STACKS = [1, 8, 1000]  # networks at once
 class Row(NamedTuple):
     network: str
     device: str
-    networks: int  # at once
+    networks: int  # trained at once
     epochs: int
-    seconds: float  # an epoch of all, median over epochs
+    seconds: float  # per epoch of all networks, median over epochs
 
 
 def main(params: Params) -> None:
@@ -59,10 +59,10 @@ def main(params: Params) -> None:
 def measure(
     name: str, architecture: Architecture, settings: Settings, examples: Examples, stacks: list[int]
 ) -> list[Row]:
-    """Raises InputError where the bits depend on the device or on the number of networks."""
+    """Times one network and each stack. Raises InputError if bits depend on the device or the number of networks."""
 
     def train(networks: int, arrays: Any) -> tuple[nn.Module, float]:
-        """The first network, and the seconds of an epoch."""
+        """Returns the first network and the median seconds of an epoch."""
         times = [time.perf_counter()]
         trained = fit(
             partial(build, architecture),

@@ -1,7 +1,7 @@
-"""Times training: an epoch of one network, and all seeds from start to last file, here and as others train.
+"""Times training, here and in other libraries: an epoch of one network, and all seeds from start to last file.
 
-Everything runs on one core, and the ways take turns, so that whatever else the machine does slows all alike. Writes
-benchmarks/training.csv, and from that benchmarks/results.md.
+Everything runs on one core, and the ways of training alternate, so that other load on the machine slows all alike.
+Writes benchmarks/training.csv, and from that benchmarks/results.md.
 """
 
 import multiprocessing
@@ -45,8 +45,8 @@ from pipeline.templates import document
 
 Samples = Dataset[tuple[Tensor, int]]
 
-EPOCHS = 5  # how often each way trains one
-WAITS = 5  # how often each way trains all seeds
+EPOCHS = 5  # repeats of each way's single epoch
+FULL_RUNS = 5  # repeats of each way's training of all seeds
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -69,7 +69,7 @@ class Case(NamedTuple):
     settings: Settings
     training: LabelledImages
     dataset: str
-    raw: Path  # the folder of its files
+    raw: Path  # the folder of the data set's raw files
 
 
 class Timing(NamedTuple):
@@ -84,8 +84,8 @@ class Row(NamedTuple):
     network: str
     way: str
     run: int
-    networks: int  # how many it trained
-    ratio: float  # of seconds to the matrix products', or, in waiting, to this project's
+    networks: int  # number trained
+    ratio: float  # of the seconds to those of the matrix products (epoch) or of this project (wait)
     timing: Timing
 
 
@@ -95,10 +95,10 @@ def main(params: Params) -> None:
             raise InputError(f"{path} is missing; `dvc repro preprocess` makes it")
     if find_spec("jax") is None:
         print("JAX is left out; `pip install --require-hashes -r requirements-bench.lock` installs it")
-    os.environ.update(ONE_THREAD)  # processes that start from here have it, and what `stages` sets
-    if sys.platform == "linux":  # compilers take all cores otherwise
+    os.environ.update(ONE_THREAD)  # child processes inherit these, and what `stages` sets
+    if sys.platform == "linux":  # otherwise compilers use all cores
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    rows = measure_epochs(params) + measure_waits(params)
+    rows = measure_epochs(params) + measure_full_runs(params)
     header = ["measured", "network", "way", "run", "networks", "ratio", *Timing._fields, "machine", "versions"]
     cells = [(*row[:-1], *row.timing, machine(), versions()) for row in rows]
     write_texts({"benchmarks/training.csv": csv_text(header, cells)})
@@ -107,11 +107,8 @@ def main(params: Params) -> None:
     print(text, end="")
 
 
-# an epoch of one network
-
-
 def measure_epochs(params: Params) -> list[Row]:
-    """Each way in a process of its own, which keeps what it has loaded."""
+    """Times each way in a separate process that runs all its rounds, so that libraries are loaded once."""
     ways, context = epoch_ways(), multiprocessing.get_context("spawn")
     pools = {way: ProcessPoolExecutor(1, context) for way in ways}
     timings: dict[tuple[int, str, str], Timing] = {}
@@ -137,14 +134,14 @@ def epoch_ways() -> dict[str, Callable[[Case], Timing]]:
     ways: dict[str, Callable[[Case], Timing]] = {
         OURS: time_ours,
         PRODUCTS: time_products,
-        "the usual loop": time_naive,
+        "the usual loop": time_usual_loop,
         "scikit-learn": time_scikit_learn,
     }
     return ways | {f"{JAX}, {dtype}": partial(time_jax, dtype=dtype) for dtype in dtypes()}
 
 
 def dtypes() -> list[str]:
-    """Of JAX, which is not there unless `make bench` has installed it."""
+    """Returns the dtypes to time JAX with: none unless it is installed, as by `make bench`."""
     return ["float64", "float32"] if find_spec("jax") else []
 
 
@@ -155,17 +152,17 @@ def time_ours(case: Case) -> Timing:
     return Timing(time.perf_counter() - start, loss=epoch.training_loss)
 
 
-def time_naive(case: Case) -> Timing:
-    """The loop of most tutorials, in float32, on images that are transformed one at a time.
+def time_usual_loop(case: Case) -> Timing:
+    """Times the loop of most tutorials, in float32, on images that are transformed one at a time.
 
-    What happens once and not in every epoch stays off the clock: torch.optim.Adam alone imports for a second.
+    Setup that is not repeated every epoch is not timed: the imports of torch.optim.Adam alone take a second.
     """
     torch.manual_seed(0)
     layers = [module for shape in shapes(case.architecture) for module in (nn.Linear(*shape), nn.ReLU())]
     network = nn.Sequential(nn.Flatten(), *layers[:-1])
     criterion = nn.CrossEntropyLoss()
     optimiser = torch.optim.Adam(network.parameters(), lr=case.settings.learning_rate)
-    n = len(case.training.labels)  # as many as the others train on
+    n = len(case.training.labels)  # the same number for all ways
     samples = Subset(torchvision_samples(case.dataset, case.raw, case.training), range(n))
     loader = DataLoader(samples, case.settings.batch_size, shuffle=True)
     total = 0.0
@@ -180,12 +177,12 @@ def time_naive(case: Case) -> Timing:
 
 
 def torchvision_samples(dataset: str, raw: Path, training: LabelledImages) -> Samples:
-    """The training images in `raw` as torchvision gives them: float32 [1, 28, 28], normalised, each with its label."""
+    """Returns torchvision's data set of the images in `raw`: float32 [1, 28, 28], normalised, each with its label."""
     from torchvision import datasets, transforms  # slow to import
 
     reader = {"mnist": datasets.MNIST, "fashion_mnist": datasets.FashionMNIST}[dataset]
     normalise = transforms.Normalize((training.mean.item(),), (training.std.item(),))
-    with TemporaryDirectory() as root:  # it reads everything at once, from a folder of its own choice
+    with TemporaryDirectory() as root:  # it reads all files at once, from a folder with a fixed name
         folder = Path(root, reader.__name__)
         folder.mkdir()
         (folder / "raw").symlink_to(raw.resolve())
@@ -208,7 +205,7 @@ def time_scikit_learn(case: Case) -> Timing:
     x, labels = normalised(case.training).numpy(), case.training.labels.numpy()
     start = time.perf_counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # which one epoch does not bring
+        warnings.simplefilter("ignore", ConvergenceWarning)  # one epoch does not converge
         network.fit(x, labels)
     return Timing(time.perf_counter() - start, loss=network.loss_)
 
@@ -221,12 +218,12 @@ def time_jax(case: Case, dtype: str) -> Timing:
 
 
 def normalised(images: LabelledImages) -> Tensor:
-    """Pixels, float64 [n, pixels]."""
+    """Returns the normalised pixels, float64 [n, pixels]."""
     return (images.images.flatten(1).double() / 255 - images.mean) / images.std
 
 
 def time_products(case: Case) -> Timing:
-    """The matrix products of an epoch on a ready-made batch: no data, biases, ReLU, loss or optimiser."""
+    """Times the matrix products of an epoch on one random batch: no data, biases, ReLU, loss or optimiser."""
     weights = [torch.rand(outputs, inputs, dtype=torch.float64) for inputs, outputs in shapes(case.architecture)]
     n, batch_size = len(case.training.labels), case.settings.batch_size
     x = torch.rand(batch_size, weights[0].shape[1], dtype=torch.float64)
@@ -238,9 +235,9 @@ def time_products(case: Case) -> Timing:
 
 
 def matrix_products(weights: list[Tensor], x: Tensor, upstream: Tensor) -> list[Tensor]:
-    """Forward and backward through bare linear layers; returns the weights' gradients, each [outputs, inputs].
+    """Runs bare linear layers forward and backward; returns the weights' gradients, each [outputs, inputs].
 
-    `x` is [b, inputs of the first layer], `upstream` the loss's gradient by the logits, [b, outputs of the last].
+    `x` is [b, inputs of the first layer], `upstream` the gradient with respect to the logits, [b, outputs of the last].
     """
     inputs = [x]
     for weight in weights:
@@ -248,29 +245,26 @@ def matrix_products(weights: list[Tensor], x: Tensor, upstream: Tensor) -> list[
     gradients = []
     for layer in reversed(range(len(weights))):
         gradients.append(upstream.T @ inputs[layer])
-        if layer > 0:  # training needs no gradient by the images
+        if layer > 0:  # training needs no gradient with respect to the images
             upstream = upstream @ weights[layer]
     return gradients[::-1]
 
 
 def shapes(architecture: Architecture) -> list[tuple[int, int]]:
-    """Inputs and outputs of each linear layer."""
+    """Returns the numbers of inputs and outputs of each linear layer."""
     layers = (layer for layer in build(architecture).modules() if isinstance(layer, nn.Linear))
     return [(layer.in_features, layer.out_features) for layer in layers]
 
 
-# all seeds, from start to last file
-
-
-def measure_waits(params: Params) -> list[Row]:
+def measure_full_runs(params: Params) -> list[Row]:
     ways = [OURS, *(f"{JAX}, {dtype}" for dtype in dtypes())]
     rows = []
-    with tqdm(total=WAITS * len(NETWORKS) * len(ways), desc="all seeds", unit="training") as bar:
-        for number in range(WAITS):
+    with tqdm(total=FULL_RUNS * len(NETWORKS) * len(ways), desc="all seeds", unit="training") as bar:
+        for number in range(FULL_RUNS):
             for name in NETWORKS:
                 timings = []
                 for way in ways:
-                    timings.append(time_wait(way, name, params))
+                    timings.append(time_full_run(way, name, params))
                     bar.update()
                 rows += [
                     Row("wait", name, way, number, len(params.seeds), timing.seconds / timings[0].seconds, timing)
@@ -279,8 +273,8 @@ def measure_waits(params: Params) -> list[Row]:
     return rows
 
 
-def time_wait(way: str, name: str, params: Params) -> Timing:
-    """Runs the stage, or JAX's counterpart, in a folder of its own."""
+def time_full_run(way: str, name: str, params: Params) -> Timing:
+    """Times the stage, or its JAX counterpart, in a temporary folder, and measures the test accuracy."""
     architecture, _ = NETWORKS[name](params, description())
     network = build(architecture)
     arguments = [f"stages.train_{name}"]
@@ -303,11 +297,8 @@ def time_wait(way: str, name: str, params: Params) -> Timing:
     return Timing(seconds, accuracy=statistics.mean(accuracies))
 
 
-# the page
-
-
 def page(rows: pd.DataFrame) -> str:
-    """From benchmarks/training.csv."""
+    """Renders benchmarks/results.md from the rows of benchmarks/training.csv."""
     epochs, waits = (rows[rows.measured == measured] for measured in ("epoch", "wait"))
     return document(
         "benchmarks/results.md",
@@ -323,7 +314,7 @@ def page(rows: pd.DataFrame) -> str:
 
 
 def medians(rows: pd.DataFrame, forms: dict[str, str]) -> str:
-    """A table with a row for each way of each network, and a column for each of `forms`."""
+    """Returns a table of medians, with a row for each way and network, and a column for each key of `forms`."""
     found = rows.groupby(["network", "way"], sort=False)[list(forms)].median()
     cells = [
         [
@@ -336,7 +327,7 @@ def medians(rows: pd.DataFrame, forms: dict[str, str]) -> str:
 
 
 def machine() -> str:
-    """Its processor."""
+    """Returns the name of the processor."""
     try:
         names = [
             line
@@ -344,7 +335,7 @@ def machine() -> str:
             if line.startswith("model name")
         ]
         return names[0].partition(":")[2].strip()
-    except (OSError, IndexError):  # only Linux has it, and not for every processor
+    except (OSError, IndexError):  # only Linux has the file, and not for every processor the line
         return platform.processor() or platform.machine()
 
 

@@ -1,12 +1,12 @@
-"""The same training in JAX, which compiles an epoch as a whole. JAX comes with requirements-bench.lock.
+"""Trains the same networks in JAX, which compiles a whole epoch. JAX is in requirements-bench.lock.
 
-As a command it trains a network for each seed of params.yaml and saves it, as the stages do, without PyTorch:
+As a command, trains a network for each seed of params.yaml and saves it, as the stages do, but without PyTorch:
 
     python -m benchmarks.with_jax NETWORK DTYPE NAMES_OF_PARAMETERS...
 """
 
 # mypy: disable-error-code="import-not-found, no-untyped-call"
-# JAX need not be installed for the checks
+# the type check runs without JAX
 
 import sys
 import time
@@ -27,7 +27,7 @@ from pipeline.networks import NETWORKS
 from pipeline.params import load
 from pipeline.params.complete import Params
 
-jax.config.update("jax_enable_x64", True)  # else float64 means float32
+jax.config.update("jax_enable_x64", True)  # otherwise float64 becomes float32
 
 Array = Any
 Layers = list[tuple[Array, Array]]  # weights [inputs, outputs] and biases [outputs]
@@ -35,13 +35,13 @@ Layers = list[tuple[Array, Array]]  # weights [inputs, outputs] and biases [outp
 
 class State(NamedTuple):
     layers: Layers
-    first: Layers  # Adam's moments
+    first: Layers  # Adam's first and second moments
     second: Layers
     steps: Array
 
 
 def begin(architecture: Architecture, dtype: str, generator: np.random.Generator) -> State:
-    """With parameters from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as nn.Linear draws them."""
+    """Draws the initial parameters from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), as nn.Linear does."""
     sizes = np.hstack(architecture.arguments).tolist()
     layers = [
         (
@@ -67,7 +67,7 @@ def cross_entropy(layers: Layers, x: Array, labels: Array) -> Array:
 
 
 def epoch(settings: Settings, state: State, x: Array, labels: Array, order: Array) -> tuple[State, Array]:
-    """Trains on all images in the given order, and gives the mean loss too."""
+    """Trains on all images in the given order; returns the new state and the mean loss."""
     beta1, beta2 = settings.betas
 
     def step(state: State, chosen: Array) -> tuple[State, Array]:
@@ -91,7 +91,7 @@ def epoch(settings: Settings, state: State, x: Array, labels: Array, order: Arra
 def time_epoch(
     architecture: Architecture, settings: Settings, x: Array, labels: Array, dtype: str
 ) -> tuple[float, float, float]:
-    """Seconds of an epoch, seconds of compiling it, and its loss. `x` are normalised pixels, [n, pixels]."""
+    """Returns the seconds of an epoch, the seconds to compile it, and its loss. `x`: normalised pixels, [n, pixels]."""
     generator = np.random.default_rng(0)
     state = begin(architecture, dtype, generator)
     given = state, jnp.asarray(x, dtype), jnp.asarray(labels), jnp.asarray(generator.permutation(len(labels)))
@@ -126,7 +126,7 @@ def main(name: str, dtype: str, names: Sequence[str]) -> None:
 
 
 def images(part: str, dtype: str) -> tuple[Array, Array]:
-    """Normalised pixels, [n, pixels], and labels."""
+    """Reads the images of a split: normalised pixels, [n, pixels], and labels."""
     stored = load_file(f"data/processed/{part}.safetensors")
     pixels = stored["images"].reshape(len(stored["labels"]), -1) / np.asarray(255, dtype)
     return jnp.asarray((pixels - stored["mean"]) / stored["std"], dtype), jnp.asarray(stored["labels"])

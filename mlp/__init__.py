@@ -1,1 +1,1 @@
-"""Shallow and deep networks: data, training, evaluation. Independent of DVC and params.yaml."""
+"""Data, training and evaluation of shallow and deep networks. Independent of DVC and params.yaml."""

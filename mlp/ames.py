@@ -1,4 +1,4 @@
-"""The Ames house prices: reading them from an Excel file, splitting and standardising them."""
+"""Reads the Ames house prices from an Excel file, splits and standardises them."""
 
 import math
 import statistics
@@ -20,28 +20,28 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from mlp.errors import InputError, need_file, reading, shortened
+from mlp.errors import InputError, reading, require_file, shortened
 from mlp.exact import exp, log
 from mlp.examples import Examples
 from mlp.house_features import BOUNDS, FEATURES, PRICE, PRICES
 from mlp.on_numpy import OnNumpy
 
-EMPTY = (None,) * (len(FEATURES) + 1)  # a row
-LARGE = 4000  # square feet of living area above which De Cock (2011) recommends excluding a house
-MOST_ROWS = 2**20  # Excel's own limit
-MOST_COLUMNS = 500  # in which those of FEATURES and PRICE are looked for
-MOST_BYTES = 20_000_000  # of an unpacked Excel file; the project's own has 1,681,505
-MOST_TAGS = 1_000_000  # of its XML, as each takes memory however short it is; the project's own has 200,000
+EMPTY = (None,) * (len(FEATURES) + 1)  # an empty row
+LARGE = 4000  # square feet of living area; De Cock (2011) recommends excluding houses above it
+MAX_ROWS = 2**20  # Excel's own limit
+MAX_COLUMNS = 500  # only these are searched for FEATURES and PRICE
+MAX_BYTES = 20_000_000  # of an unpacked Excel file; the project's own has 1,681,505
+MAX_TAGS = 1_000_000  # in its XML: even the shortest tag takes memory; the project's own file has 200,000
 
 
 class AmesHousingDataset(Dataset[tuple[Tensor, Tensor]]):
     """The houses of an Excel file, a sequence of (features, price in dollars): float64 [16] and float64 [].
 
-    Reads the named sheet, or the first. Its first row names the columns; those of FEATURES and PRICE may stand in
-    any order and among others. A slice is an AmesHousingDataset too.
+    Reads the named sheet, or the first. Its first row names the columns; those of FEATURES and PRICE may be in any
+    order, with other columns among them. A slice is an AmesHousingDataset too.
 
-    Raises InputError, one line with file, sheet, row and column, where something in the file is not as it should
-    be, and OSError where the file cannot be read.
+    Raises InputError, one line with file, sheet, row and column, if the content of the file is invalid, and OSError if
+    the file cannot be read.
     """
 
     def __init__(self, path: str | Path, sheet: str | None = None) -> None:
@@ -61,39 +61,39 @@ class AmesHousingDataset(Dataset[tuple[Tensor, Tensor]]):
     def __getitem__(self, key: int | slice) -> "tuple[Tensor, Tensor] | AmesHousingDataset":
         if isinstance(key, slice):
             part = object.__new__(AmesHousingDataset)
-            chosen = list(range(len(self)))[key]  # tensors know no negative step
+            chosen = list(range(len(self)))[key]  # tensors do not support negative steps
             part.features, part.prices = self.features[chosen], self.prices[chosen]
             return part
         return self.features[index(key)], self.prices[index(key)]
 
 
 class Houses(NamedTuple):
-    """A split of the houses, with the statistics that standardise it: those of the training split."""
+    """A split of the houses, with the statistics of the training split, by which it is standardised."""
 
     features: Tensor  # float64 [n, 16]
     prices: Tensor  # float64 [n], dollars
     mean: Tensor  # float64 [16], of the training split's features
-    std: Tensor  # float64 [16], likewise, and 1 where a feature does not vary
+    std: Tensor  # float64 [16], of the same; 1 for a constant feature
     log_mean: Tensor  # float64 [], of the natural logarithm of the training split's prices
-    log_std: Tensor  # float64 [], likewise
+    log_std: Tensor  # float64 [], of the same
 
     def inputs(self) -> Tensor:
-        """Features of mean 0 and deviation 1 over the training split, float64 [n, 16]."""
+        """Returns features with mean 0 and standard deviation 1 on the training split, float64 [n, 16]."""
         return (self.features - self.mean) / self.std
 
     def targets(self) -> Tensor:
-        """Logarithms of the prices, standardised likewise, float64 [n]."""
+        """Returns the logarithms of the prices, standardised in the same way, float64 [n]."""
         return (logarithms(self.prices) - self.log_mean) / self.log_std
 
     def median_price(self) -> float:
         return float(statistics.median(self.prices.tolist()))
 
     def examples(self) -> Examples:
-        """Inputs, with the targets of a regression."""
+        """Returns inputs and targets for regression."""
         return Examples(self.inputs(), self.targets())
 
     def dollars(self, outputs: Tensor) -> Tensor:
-        """Prices from what a model of `targets` says: its inverse."""
+        """Converts a model's outputs to prices in dollars: the inverse of `targets`."""
         return torch.from_numpy(exp(OnNumpy(), (outputs * self.log_std + self.log_mean).numpy()))
 
 
@@ -102,7 +102,7 @@ def save(houses: Houses, path: Path) -> None:
 
 
 def load(path: Path) -> Houses:
-    """Raises InputError where the file is not such a split."""
+    """Reads a split. Raises InputError if the file is missing, damaged or not a split of houses."""
     with reading(path):
         houses = Houses(**load_file(path))
         n = len(houses.features)
@@ -118,14 +118,14 @@ def load(path: Path) -> Houses:
 
 
 def split(dataset: AmesHousingDataset, validation_size: int, test_size: int, seed: int) -> list[Tensor]:
-    """Indices of random training, validation and test splits, each ascending, int64."""
+    """Returns the indices of random training, validation and test splits, each ascending, int64."""
     order = torch.randperm(len(dataset), generator=torch.Generator().manual_seed(seed))
     sizes = [len(dataset) - validation_size - test_size, validation_size, test_size]
     return [indices.sort().values for indices in torch.split(order, sizes)]
 
 
 def standardise(dataset: AmesHousingDataset, training: Tensor, splits: list[Tensor]) -> list[Houses]:
-    """The splits, given by their indices, with the statistics of the split `training`."""
+    """Returns the splits with the given indices, all with the statistics of the split `training`."""
     columns = [*dataset.features[training].T, logarithms(dataset.prices[training])]
     means, stds = zip(*(_mean_and_std(column.tolist()) for column in columns), strict=True)
     scales = [torch.tensor(each, dtype=torch.float64) for each in (means[:-1], stds[:-1], means[-1], stds[-1])]
@@ -133,20 +133,20 @@ def standardise(dataset: AmesHousingDataset, training: Tensor, splits: list[Tens
 
 
 def logarithms(prices: Tensor) -> Tensor:
-    """Natural logarithms that are the same on every machine."""
+    """Returns natural logarithms, with the same bits on every machine."""
     return torch.from_numpy(log(OnNumpy(), prices.numpy()))
 
 
 def _mean_and_std(numbers: list[float]) -> tuple[float, float]:
-    """From sums that are rounded once, so that their order does not matter. What does not vary has deviation 1."""
-    if min(numbers) == max(numbers):  # the mean might be off by the last place
+    """Uses sums that are rounded once, so their order does not matter. Constant numbers get standard deviation 1."""
+    if min(numbers) == max(numbers):  # the mean below might be off in the last place
         return numbers[0], 1.0
     mean = math.fsum(numbers) / len(numbers)
     return mean, math.sqrt(math.fsum((each - mean) * (each - mean) for each in numbers) / len(numbers))
 
 
 def _read(path: Path, sheet: str | None) -> list[list[float]]:
-    """A row for each house: its features in the order of FEATURES, then its price."""
+    """Returns a row for each house: its features in the order of FEATURES, then its price."""
     with _opened(path, data_only=True) as book:
         sheets = [each.title for each in book.worksheets]
         if not sheets:
@@ -156,10 +156,10 @@ def _read(path: Path, sheet: str | None) -> list[list[float]]:
             there = shortened(", ".join(sheets))
             raise InputError(f"{path}: sheet {shortened(repr(sheet))} is missing; available: {there}")
         place = f"{path}, sheet {shortened(sheet)}"
-        book[sheet].reset_dimensions()  # a file may be wrong about them
-        header = next(book[sheet].iter_rows(max_row=1, max_col=MOST_COLUMNS, values_only=True), ())
+        book[sheet].reset_dimensions()  # those stored in the file may be wrong
+        header = next(book[sheet].iter_rows(max_row=1, max_col=MAX_COLUMNS, values_only=True), ())
         columns = _columns(path, sheet, place, header)
-        cells = book[sheet].iter_rows(2, MOST_ROWS, max_col=1 + max(columns.values()), values_only=True)
+        cells = book[sheet].iter_rows(2, MAX_ROWS, max_col=1 + max(columns.values()), values_only=True)
         chosen = map(itemgetter(*columns.values()), cells)
         rows = {row: values for row, values in enumerate(chosen, start=2) if values != EMPTY}
     if not rows:
@@ -170,7 +170,7 @@ def _read(path: Path, sheet: str | None) -> list[list[float]]:
         if isinstance(value, int | float) and not isinstance(value, bool) and least <= value <= most:
             return float(value)
         column = columns[name] + 1
-        fault = _why_empty(path, sheet, row, column) if value is None else f"is {shortened(repr(value))}"
+        fault = _reason_for_empty(path, sheet, row, column) if value is None else f"is {shortened(repr(value))}"
         cell = f"row {row}, column {get_column_letter(column)} ({name})"
         raise InputError(f"{place}, {cell}: {fault}; allowed: a number from {least} to {most}")
 
@@ -182,27 +182,27 @@ def _read(path: Path, sheet: str | None) -> list[list[float]]:
 
 @contextmanager
 def _opened(path: Path, data_only: bool = False) -> Iterator[Workbook]:
-    """Reads cells as they are asked for, with formulas, or with their stored values."""
-    need_file(path)
+    """Opens a workbook that reads cells lazily: formulas, or with `data_only` their stored values."""
+    require_file(path)
     try:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist())
-            if size > MOST_BYTES:  # zipfile unpacks no more than it says here
-                raise InputError(f"{path}: unpacks to {size:,} bytes; allowed: at most {MOST_BYTES:,}")
+            if size > MAX_BYTES:  # zipfile never unpacks more than the declared size
+                raise InputError(f"{path}: unpacks to {size:,} bytes; allowed: at most {MAX_BYTES:,}")
             tags = sum(archive.read(member).count(b"<") for member in archive.infolist())
-            if tags > MOST_TAGS:
-                raise InputError(f"{path}: unpacks to {tags:,} XML tags; allowed: at most {MOST_TAGS:,}")
+            if tags > MAX_TAGS:
+                raise InputError(f"{path}: unpacks to {tags:,} XML tags; allowed: at most {MAX_TAGS:,}")
         with closing(openpyxl.load_workbook(path, read_only=True, data_only=data_only)) as book:
             yield book
     except InputError:
         raise
-    except Exception as error:  # a broken file makes openpyxl raise whatever its parsers do
+    except Exception as error:  # openpyxl passes on any exception of its parsers
         reason = shortened(str(error)) or type(error).__name__
         raise InputError(f"{path}: not an Excel file that can be read ({reason}); allowed: an .xlsx file") from error
 
 
 def _columns(path: Path, sheet: str, place: str, header: tuple[Any, ...]) -> dict[str, int]:
-    """Where each column of FEATURES and PRICE is, from 0."""
+    """Returns the index, from 0, of each column of FEATURES and PRICE."""
     columns = {}
     for name in [*FEATURES, PRICE]:
         found = [index for index, cell in enumerate(header) if cell == name]
@@ -214,7 +214,7 @@ def _columns(path: Path, sheet: str, place: str, header: tuple[Any, ...]) -> dic
     return columns
 
 
-def _why_empty(path: Path, sheet: str, row: int, column: int) -> str:
+def _reason_for_empty(path: Path, sheet: str, row: int, column: int) -> str:
     with _opened(path) as book:
         is_formula = book[sheet].cell(row, column).data_type == "f"
     if is_formula:
@@ -223,9 +223,9 @@ def _why_empty(path: Path, sheet: str, row: int, column: int) -> str:
 
 
 def _merged(path: Path, sheet: str, row: int, column: int | None = None) -> str:
-    """Names the merged cells that cover a cell or row, if there are any.
+    """Returns a remark with the merged cells that cover a cell or row, empty if there are none.
 
-    Reads the XML, because openpyxl finds them only with the whole sheet in memory, and with every cell that they cover.
+    Reads the XML, because openpyxl finds them only by loading the whole sheet, with every cell that they cover.
     """
     with _opened(path) as book, book[sheet]._get_source() as xml:  # type: ignore[attr-defined]
         merged = [CellRange(each.attrib["ref"]) for _, each in iterparse(xml) if each.tag.endswith("}mergeCell")]

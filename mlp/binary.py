@@ -1,4 +1,4 @@
-"""What the lecture's binary network, which it calls ShallowNeuralNet_PT, learns: its loss and its penalty."""
+"""Loss, L1 penalty and metrics of the lecture's binary network, which the lecture calls ShallowNeuralNet_PT."""
 
 from typing import Any
 
@@ -11,25 +11,25 @@ from mlp.on_numpy import OnNumpy
 
 
 def l1_norm(network: nn.Module) -> Any:
-    """The sum of the absolute values of all weights of a BinaryShallowNeuralNet, []. Biases do not count."""
+    """Returns the sum of the absolute values of a BinaryShallowNeuralNet's weights, without biases, []."""
     return network.get_parameter("weights1").abs().sum() + network.get_parameter("weights2").abs().sum()
 
 
 def penalised_loss(network: nn.Module, x: Any, labels: Any, l1_penalty: float) -> Any:
-    """Mean binary cross-entropy in nats, plus `l1_penalty` times the L1 norm, with gradient through both.
+    """Returns the mean binary cross-entropy in nats plus `l1_penalty` times the L1 norm, with gradient through both.
 
     `labels` are 0 or 1, float64 [b].
     """
     return binary_cross_entropy(network(x), labels) + l1_penalty * l1_norm(network)
 
 
-@np.errstate(invalid="ignore")  # in the logarithm of 0
+@np.errstate(invalid="ignore")  # from the logarithm of 0
 def mean_binary_cross_entropy(probabilities: Tensor, labels: Tensor) -> float:
-    """In nats."""
+    """Returns the mean binary cross-entropy in nats."""
     arrays = OnNumpy()
     return float(mean(arrays, binary_cross_entropies(arrays, probabilities.numpy(), labels.numpy())))
 
 
 def binary_accuracy(probabilities: Tensor, labels: Tensor) -> float:
-    """Share of the examples whose probability of class 1 is above one half exactly when they are of class 1."""
+    """Returns the accuracy of predicting class 1 if its probability is above one half, else class 0."""
     return int(((probabilities > 0.5) == (labels > 0.5)).sum()) / len(labels)

@@ -1,4 +1,4 @@
-"""Trained networks as safetensors files, whose metadata suffice to rebuild the network."""
+"""Stores trained networks as safetensors files, whose metadata suffice to rebuild the network."""
 
 from collections.abc import Mapping
 from itertools import pairwise
@@ -12,14 +12,14 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from mlp.errors import InputError, need_file, reading
+from mlp.errors import InputError, reading, require_file
 from mlp.examples import Examples
 from mlp.models import CLASSES, build
 from mlp.prediction import predict
 from mlp.spec import Architecture
 
 Count = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(ge=0, lt=1)]  # as of dropout
+Rate = Annotated[float, Field(ge=0, lt=1)]  # such as that of dropout
 
 
 class Part(BaseModel):
@@ -27,14 +27,14 @@ class Part(BaseModel):
 
 
 class Normalisation(Part):
-    """Of pixels scaled to [0, 1], see `images.LabelledImages`."""
+    """Statistics of pixels scaled to [0, 1], see `images.LabelledImages`."""
 
     mean: Annotated[float, Field(ge=0, le=1)]
     std: Annotated[float, Field(gt=0, le=1)]
 
 
 class Images(Part):
-    """Describes a user's own data set, so that its networks can classify other pictures without it."""
+    """Describes the user's own data set, so that its networks can classify other pictures without it."""
 
     classes: list[str]  # their names, in the order of the network's outputs
     height: Count  # in pixels
@@ -49,20 +49,20 @@ class Training(Part):
     epochs: Count
 
 
-class Origin(Part):
+class Metadata(Part):
     """The metadata of a network's file."""
 
     architecture: str  # the network's class
-    arguments: Annotated[list[Count | Rate | list[Count]], Field(min_length=2)]  # of the class
-    summary: str  # as print shows the network
+    arguments: Annotated[list[Count | Rate | list[Count]], Field(min_length=2)]  # of the class's constructor
+    summary: str  # the network as printed by PyTorch
     dataset: str
     seed: int
     settings: Training
-    normalisation: Normalisation | None  # of the pixels, where the inputs are images
-    images: Images | None = None  # of a data set of one's own
+    normalisation: Normalisation | None  # of the pixels, if the inputs are images
+    images: Images | None = None  # of the user's own data set
 
     @model_validator(mode="after")
-    def _check(self) -> "Origin":
+    def _check(self) -> "Metadata":
         of = self.images
         if of and [of.height * of.width, len(of.classes)] != self.arguments[0:3:2]:
             raise ValueError("its images do not fit its arguments")
@@ -78,8 +78,8 @@ def to_bytes(
     normalisation: Normalisation | None = None,
     images: Images | None = None,
 ) -> bytes:
-    """A network's file: the weights in float32, with what made them as metadata."""
-    origin = Origin.model_validate(
+    """Returns the content of a network's file: the weights in float32, with a description as metadata."""
+    metadata = Metadata.model_validate(
         {
             "architecture": architecture.name,
             "arguments": architecture.arguments,
@@ -92,58 +92,58 @@ def to_bytes(
         }
     )
     weights = {name: weight.float() for name, weight in network.state_dict().items()}
-    # one key only: safetensors writes several in random order
-    return tensors_to_bytes(weights, {"network": origin.model_dump_json(exclude_defaults=True)})
+    # a single key, because safetensors writes several in random order
+    return tensors_to_bytes(weights, {"network": metadata.model_dump_json(exclude_defaults=True)})
 
 
 def load(path: Path, dataset: str) -> nn.Module:
     """Rebuilds a network that was trained on `dataset`, in float32 and eval mode.
 
-    Raises InputError where the file is not such a network's.
+    Raises InputError if the file is missing, damaged or not that of such a network.
     """
-    origin = read_origin(path)
-    if origin.dataset != dataset:
-        raise InputError(f"{path}: a network trained on {origin.dataset}; needed: one trained on {dataset}")
-    if origin.architecture not in CLASSES:
-        raise InputError(f"{path}: a network of class {origin.architecture}; those known here: {', '.join(CLASSES)}")
+    metadata = read_metadata(path)
+    if metadata.dataset != dataset:
+        raise InputError(f"{path}: a network trained on {metadata.dataset}; needed: one trained on {dataset}")
+    if metadata.architecture not in CLASSES:
+        raise InputError(f"{path}: a network of class {metadata.architecture}; those known here: {', '.join(CLASSES)}")
     with reading(path):
         content = path.read_bytes()
         weights = tensors_from_bytes(content)
         if not all(each.dtype == torch.float32 and each.isfinite().all() for each in weights.values()):
             raise ValueError("its weights are not all finite numbers in float32")
-        # before a network is built that fills the memory, or takes hours
-        given = [size for each in origin.arguments for size in (each if isinstance(each, list) else [each])]
+        # checked before building, because a network too large would fill the memory or take hours
+        given = [size for each in metadata.arguments for size in (each if isinstance(each, list) else [each])]
         sizes = [size for size in given if isinstance(size, int)]
         products, numbers = sum(a * b for a, b in pairwise(sizes)), sum(map(torch.numel, weights.values()))
         if len(sizes) > 1 + len(weights) or products > numbers:
             raise ValueError("its arguments are those of a larger network")
-        return from_bytes(Architecture(origin.architecture, origin.arguments), content)
+        return from_bytes(Architecture(metadata.architecture, metadata.arguments), content)
 
 
 def from_bytes(architecture: Architecture, content: bytes) -> nn.Module:
     """Rebuilds a network from its file, in float32 and eval mode."""
-    with torch.random.fork_rng(devices=[]):  # the constructor draws weights
+    with torch.random.fork_rng(devices=[]):  # the constructor draws from the global generator
         network = build(architecture)
     network.load_state_dict(tensors_from_bytes(content))
     return network.eval()
 
 
-def read_origin(path: Path) -> Origin:
-    """Reads the metadata. Raises InputError where they are missing or wrong."""
+def read_metadata(path: Path) -> Metadata:
+    """Reads the metadata of a network's file. Raises InputError if they are missing or invalid."""
     with reading(path):
-        need_file(path)
+        require_file(path)
         with safe_open(path, "pt") as file:
-            return Origin.model_validate_json(file.metadata()["network"])
+            return Metadata.model_validate_json(file.metadata()["network"])
 
 
 def predict_from_file(path: Path, dataset: str, examples: Examples, outputs: int) -> tuple[nn.Module, Tensor]:
-    """The network of a file, and its outputs for all examples, float64 [n, outputs].
+    """Returns the network of a file, and its outputs for all examples, float64 [n, outputs].
 
-    Raises InputError where the file is not a network's that was trained on `dataset`, takes such examples and gives so
-    many outputs, all of them finite.
+    Raises InputError if the file holds no network trained on `dataset`, if the network's number of inputs or outputs
+    does not match, or if an output is not finite.
     """
     network = load(path, dataset)
-    columns, needed = read_origin(path).arguments[0], examples.inputs.shape[1]
+    columns, needed = read_metadata(path).arguments[0], examples.inputs.shape[1]
     if columns != needed:
         raise InputError(f"{path}: a network of {columns} inputs; needed: one of {needed}")
     found = predict(network, examples)

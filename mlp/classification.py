@@ -1,4 +1,4 @@
-"""Training networks to classify images, with their learning curves."""
+"""Trains networks to classify images, and records their learning curves."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

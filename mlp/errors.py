@@ -1,4 +1,4 @@
-"""The errors that are the user's to mend."""
+"""Errors that the user can fix."""
 
 import errno
 import stat
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 class InputError(Exception):
-    """Something from outside is wrong. Its text is whole lines: the file or key, the value, and what would be right."""
+    """Invalid input. The message is whole lines: the file or key, the value, and what would be valid."""
 
 
 class DivergedError(InputError):
-    """A training whose loss or parameters are not finite any more."""
+    """A loss, parameter or second moment is no longer finite in training."""
 
     def __init__(self, network: str, seed: int, epoch: int, learning_rate: float) -> None:
         super().__init__(network, seed, epoch, learning_rate)
@@ -27,15 +27,15 @@ class DivergedError(InputError):
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Around the reading of a file that a stage wrote: raises InputError where it is missing, or not as it was written.
+    """Wraps code that reads a file written by a stage: raises InputError if the file is missing or damaged.
 
-    The block raises ValueError for what is not fit for use.
+    The wrapped code raises ValueError for invalid content.
     """
     try:
         yield
     except FileNotFoundError as error:
         raise InputError(f"{path}: missing; run `dvc repro`") from error
-    except Exception as error:  # on a damaged file, parsers raise whatever they do
+    except Exception as error:  # on damaged files, parsers raise exceptions of any class
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):  # too many open files
             raise
         reason = shortened((isinstance(error, OSError) and error.strerror) or str(error), 300)
@@ -43,12 +43,12 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def shortened(text: str, most: int = 100) -> str:
-    """Text from outside for one line of a message: printable, without line ends, and cut off where it is long."""
+    """Returns external text for use in one line of a message: printable, without line breaks, truncated if long."""
     visible = "".join(letter if letter.isprintable() else " " for letter in text[:most])
     return " ".join(visible.split()) + ("..." if len(text) > most else "")
 
 
-def need_file(path: Path) -> None:
-    """Raises InputError for a folder, and for a pipe or device, which may never end. OSError where there is nothing."""
+def require_file(path: Path) -> None:
+    """Raises InputError for a folder, and for a pipe or device, which may never end; OSError if it is missing."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise InputError(f"{path}: not a regular file; needed: one, and no folder, pipe or device")

@@ -1,8 +1,8 @@
 """Arithmetic whose every bit follows from IEEE 754: docs/reproducibility.md has the proof.
 
-Within `Exact` a network's own `forward` and a loss of torch.nn.functional run on `Value`s in place of tensors, and
-`backward` gives the gradient: matrix products of numbers on grids, which no order of summation can change, and
-otherwise only operations that IEEE 754 rounds correctly, one at a time. What is not in OPERATIONS is refused.
+Within `Exact`, a network's own `forward` and a loss of torch.nn.functional run on `Value`s instead of tensors, and
+`backward` computes the gradient. Operands of matrix products are on grids, so that the order of summation cannot change
+the result; all other operations are correctly rounded by IEEE 754, one at a time. Any not in OPERATIONS is rejected.
 """
 
 import math
@@ -18,45 +18,45 @@ from torch.overrides import TorchFunctionMode, resolve_name
 from mlp.errors import InputError
 from mlp.examples import Examples
 from mlp.on_numpy import OnNumpy
-from mlp.tables import FIRST, LEAST, LOG_2, MOST, PARTS, STEPS
+from mlp.tables import FIRST, LOG_2, MAX_EXPONENT, MIN_EXPONENT, PARTS, STEPS
 
-Array = Any  # what an engine computes with: an array of NumPy or a tensor
+Array = Any  # depends on the engine: a NumPy array or a tensor
 Backward = Callable[[Array], None]
 
-POSSIBLE = "supported: nn.Linear, ReLU, sigmoid, nn.Dropout, sums of their results, and losses without options"
+SUPPORTED = "supported: nn.Linear, ReLU, sigmoid, nn.Dropout, sums of their results, and losses without options"
 LAYERS = (nn.Linear, nn.ReLU, nn.Sigmoid, nn.Dropout, nn.Flatten, nn.Identity)
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 class Value:
-    """What a tensor is in PyTorch: numbers in the course of a computation, and their gradient once it is known.
+    """The counterpart of a PyTorch tensor: numbers in a computation, and their gradient once it is computed.
 
-    A batch is [examples, columns]. Where networks are stacked, all shapes begin with their number.
+    A batch is [examples, columns]. If networks are stacked, all shapes begin with the number of networks.
     """
 
-    __slots__ = ("data", "divisor", "grad", "wanted")
+    __slots__ = ("data", "divisor", "grad", "needs_grad")
 
-    def __init__(self, data: Array, wanted: bool = True, divisor: Array | None = None) -> None:
-        """`wanted`: whether its gradient is; that of an input is not. The numbers are `data`, or `data` / `divisor`.
+    def __init__(self, data: Array, needs_grad: bool = True, divisor: Array | None = None) -> None:
+        """An input does not need its gradient. The numbers are `data`, or `data` / `divisor`.
 
-        Such data are bytes less a multiple of 1/64: on a grid of 14 bits as they are, and `product_bits` gives no
-        fewer for sizes below 2^25.
+        Data with a divisor are bytes minus a multiple of 1/64. They are on a grid of 14 bits without rounding, and
+        `product_bits` is at least 14 for sizes below 2^25.
         """
-        self.data, self.wanted, self.divisor = data, wanted, divisor
+        self.data, self.needs_grad, self.divisor = data, needs_grad, divisor
         self.grad: Array | None = None
 
     def add_grad(self, grad: Array) -> None:
         self.grad = grad if self.grad is None else self.grad + grad
 
     def plain(self) -> "Value":
-        """Without a divisor."""
-        return self if self.divisor is None else Value(self.data / self.divisor, wanted=False)
+        """Returns the value with its divisor applied."""
+        return self if self.divisor is None else Value(self.data / self.divisor, needs_grad=False)
 
     @classmethod
     def __torch_function__(cls, function: Any, *_: Any) -> Any:
         raise TypeError(f"{resolve_name(function)} on a Value outside of `Exact`")
 
-    # torch's functions find their way to `Exact`
+    # a torch function called on a Value is handled by the active `Exact`
     def __add__(self, other: Any) -> Any:
         return torch.add(self, other)  # type: ignore[call-overload]
 
@@ -81,11 +81,11 @@ class Value:
         return torch.squeeze(self, dim)  # type: ignore[call-overload]
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Any:
-        """A batch has its examples in rows already."""
+        """Returns a batch unchanged: its examples are already rows."""
         return self if (start_dim, end_dim) == (1, -1) else torch.flatten(self, start_dim, end_dim)  # type: ignore[arg-type]
 
     def view(self, *shape: int) -> "Value":
-        """A batch has its examples in rows already."""
+        """Returns a batch unchanged: its examples are already rows. Raises TypeError for another shape."""
         rows, columns = self.shape
         if shape not in ((rows, columns), (rows, -1), (-1, columns)):
             raise TypeError(f"'Value' of {rows} rows and {columns} columns viewed as {shape}")
@@ -95,7 +95,7 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Examples and columns."""
+        """Numbers of examples and columns, also if networks are stacked."""
         rows, columns = self.data.shape[-2:]
         return rows, columns
 
@@ -103,21 +103,21 @@ class Value:
         return self.shape[dim]
 
     def type_as(self, _: Tensor) -> "Value":
-        """Numbers here have the precision that they need."""
+        """Returns the value unchanged: operations choose their precision themselves."""
         return self
 
 
 class Mean(Value):
-    """A mean over the examples of a batch, computed when it is asked for: training asks once an epoch for all.
+    """The mean of `terms(arrays, *operands)` over a batch; the last dimension of terms and operands is the examples.
 
-    It is that of `terms(*operands)`, whose last dimension is that of the examples, as it is of the operands.
+    It is computed lazily, because training computes one mean per epoch instead, see `mean_of_all`.
     """
 
     __slots__ = ("arrays", "operands", "terms")
 
     def __init__(self, arrays: Any, terms: Callable[..., Array], *operands: Array) -> None:
         self.arrays, self.terms, self.operands = arrays, terms, operands
-        self.grad, self.wanted, self.divisor = None, True, None
+        self.grad, self.needs_grad, self.divisor = None, True, None
 
     @property
     def data(self) -> Array:
@@ -125,7 +125,7 @@ class Mean(Value):
 
 
 def mean_of_all(losses: Sequence[Value], sizes: Sequence[int], arrays: Any) -> Array:
-    """Of the losses of several batches, over all their examples."""
+    """Returns the mean loss over all examples of several batches."""
     means = [loss for loss in losses if isinstance(loss, Mean)]
     if len(means) == len(losses):
         operands = (arrays.concatenate(each) for each in zip(*(loss.operands for loss in means), strict=True))
@@ -134,29 +134,29 @@ def mean_of_all(losses: Sequence[Value], sizes: Sequence[int], arrays: Any) -> A
 
 
 class Operand(NamedTuple):
-    """Stands for a value in a program: the input, the targets, the parameters, then each result, in this order."""
+    """Refers to a value in a program by number: the input, the targets, the parameters, then each result, in order."""
 
     number: int
 
 
 class Call(NamedTuple):
-    function: Any  # of OPERATIONS
+    function: Any  # a key of OPERATIONS
     arguments: list[Any]
     options: dict[str, Any]
 
 
 class Program(NamedTuple):
-    """What a network and its loss do with a batch, whatever is in it."""
+    """The operations of a network and its loss, the same for all batches of a size."""
 
     calls: list[Call]
     loss: Operand
 
 
 class Exact(TorchFunctionMode):
-    """A computation with one network, or with several of the same class and shape that are stacked.
+    """A computation with one network, or with several stacked networks of the same class and shape.
 
-    `arrays` is the engine. In training the examples of a batch share a grid; in prediction each has its own, so that
-    what a network says of an example does not depend on the others. `masks` are the generators of dropout.
+    `arrays` is the engine. In training, the examples of a batch share a grid; in prediction each has its own, so that
+    a prediction does not depend on the rest of the batch. `masks` are the generators for dropout, one per network.
     """
 
     def __init__(
@@ -169,11 +169,11 @@ class Exact(TorchFunctionMode):
         super().__init__()
         self.networks, self.arrays, self.training, self.masks = networks, arrays or OnNumpy(), training, masks
         self.flat = self.arrays.stack([nn.utils.parameters_to_vector(each.parameters()).float() for each in networks])
-        self.values: dict[int, Value] = {}  # by id of the first network's parameters: views of `flat`, float32
+        self.values: dict[int, Value] = {}  # by the ids of the first network's parameters; views of `flat`, float32
         self.slices: list[slice] = []
         self.tape: list[tuple[Value, Backward]] = []
-        self.calls: list[Call] = []  # of the program that is traced
-        self.known: list[Value] = []  # its values, by their numbers
+        self.calls: list[Call] = []  # of the program being traced
+        self.traced: list[Value] = []  # its values, in the order of `Operand.number`; empty if none is traced
         end = 0
         for parameter in networks[0].parameters():
             start, end = end, end + parameter.numel()
@@ -185,19 +185,19 @@ class Exact(TorchFunctionMode):
         if function not in OPERATIONS:
             if function in METADATA:
                 return function(*args)
-            raise self.refusal(resolve_name(function) or repr(function))
+            raise self.unsupported(resolve_name(function) or repr(function))
         given = [self.values.get(id(each), each) for each in args]
         if any(isinstance(each, Tensor) for each in given):
-            raise self.refusal(f"{resolve_name(function)} of a tensor that is not a parameter")
+            raise self.unsupported(f"{resolve_name(function)} of a tensor that is not a parameter")
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
             result = self.compute(function, given, options)
-        except (AttributeError, IndexError, TypeError) as error:  # of what the operation does not know
+        except (AttributeError, IndexError, TypeError) as error:  # unsupported arguments
             which = ", ".join(options) or "these arguments"
-            raise self.refusal(f"{resolve_name(function)} with {which}") from error
-        if self.known:
+            raise self.unsupported(f"{resolve_name(function)} with {which}") from error
+        if self.traced:
             self.calls.append(Call(function, [self.operand(each) for each in given], options))
-            self.known.append(result)
+            self.traced.append(result)
         return result
 
     def compute(self, function: Any, given: Sequence[Any], options: dict[str, Any]) -> Value:
@@ -206,18 +206,18 @@ class Exact(TorchFunctionMode):
         return OPERATIONS[function](self, *given, **options)
 
     def trace(self, loss: Callable[..., Any], x: Value, targets: Value) -> tuple[Value, Program]:
-        """The loss of a batch, and the program that computes it."""
-        self.calls, self.known = [], [x, targets, *self.values.values()]
+        """Returns the loss of a batch, and the program that computes it."""
+        self.calls, self.traced = [], [x, targets, *self.values.values()]
         with self:
             value = loss(self.networks[0], x, targets)
         program = Program(self.calls, self.operand(value))
         if not isinstance(program.loss, Operand):
-            raise self.refusal("a loss that does not come from the network's outputs")
-        self.known = []
+            raise self.unsupported("a loss that does not come from the network's outputs")
+        self.traced = []
         return value, program
 
     def replay(self, program: Program, x: Value, targets: Value) -> Value:
-        """The loss of another batch of the same size. To ask the network again would take a fifth of a short step."""
+        """Returns the loss of another batch of that size. Calling the network would be a fifth of a short step."""
         values = [x, targets, *self.values.values()]
         for function, arguments, options in program.calls:
             given = [values[each.number] if type(each) is Operand else each for each in arguments]
@@ -225,22 +225,22 @@ class Exact(TorchFunctionMode):
         return values[program.loss.number]
 
     def operand(self, argument: Any) -> Any:
-        """That of a value, its last where a result was an argument, too. Anything else stands for itself."""
-        found = [number for number, value in enumerate(self.known) if value is argument]
+        """Returns a value's Operand (the last, if an operation returned its argument), or any other object as given."""
+        found = [number for number, value in enumerate(self.traced) if value is argument]
         return Operand(found[-1]) if found else argument
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         if isinstance(error, AttributeError | TypeError) and "'Value'" in str(error):
-            raise self.refusal(f"an operation on a tensor ({error})") from error
+            raise self.unsupported(f"an operation on a tensor ({error})") from error
 
-    def refusal(self, what: str) -> InputError:
-        return InputError(f"{type(self.networks[0]).__name__}: {what} cannot be computed exactly; {POSSIBLE}")
+    def unsupported(self, what: str) -> InputError:
+        return InputError(f"{type(self.networks[0]).__name__}: {what} cannot be computed exactly; {SUPPORTED}")
 
     def check_shapes(self, outputs: Array, targets: Array, classes: bool = False) -> None:
-        """Raises InputError where the outputs and targets of a loss would be broadcast, or are not one per example.
+        """Raises InputError if a loss would broadcast outputs and targets, or if they are not one per example.
 
-        With `classes` the outputs have a last dimension more, and a target is the number of a class.
+        With `classes`, the outputs have an additional last dimension, and a target is the number of a class.
         """
         expected = outputs.shape[:-1] if classes else outputs.shape
         if targets.shape != expected or targets.ndim != self.flat.ndim:
@@ -254,12 +254,12 @@ class Exact(TorchFunctionMode):
     def input(self, rows: Array, examples: Examples) -> Value:
         data = self.arrays.float64(rows)
         if examples.divisor is None:
-            return Value(data, wanted=False)
+            return Value(data, needs_grad=False)
         data -= examples.shift
-        return Value(data, wanted=False, divisor=self.arrays.divisor(examples.divisor))
+        return Value(data, needs_grad=False, divisor=self.arrays.divisor(examples.divisor))
 
     def value(self, data: Array, backward: Backward) -> Value:
-        """The result of an operation. `backward` gets its gradient, and adds to those of the operands."""
+        """Returns the result of an operation. `backward` takes its gradient and adds to those of the operands."""
         return self.record(Value(data), backward)
 
     def record(self, result: Value, backward: Backward) -> Value:
@@ -268,7 +268,7 @@ class Exact(TorchFunctionMode):
         return result
 
     def backward(self, loss: Value, gradient: Array) -> None:
-        """Writes the gradient of a loss by all parameters into `gradient`, like `flat`. Forgets the computation."""
+        """Writes the gradient of a loss with respect to `flat` into `gradient`, of the same shape. Clears the tape."""
         loss.grad = 1.0
         for result, backward in reversed(self.tape):
             if result.grad is not None:
@@ -279,20 +279,20 @@ class Exact(TorchFunctionMode):
             value.grad = None
 
     def write_back(self) -> None:
-        """Gives the networks the parameters that were computed."""
+        """Copies the parameters to the networks."""
         for network, vector in zip(self.networks, self.arrays.unstack(self.flat), strict=True):
             nn.utils.vector_to_parameters(vector.clone(), network.parameters())
 
 
 def check(network: nn.Module) -> None:
-    """Raises InputError where a layer of torch's cannot be computed exactly, or a parameter is frozen or missing."""
+    """Raises InputError if a torch layer cannot be computed exactly, a parameter is frozen, or there is none."""
     if next(network.parameters(), None) is None:
         raise InputError(f"{type(network).__name__}: it has no parameters; needed: at least one, to be trained")
     for name, layer in network.named_modules():
         known = type(layer) in LAYERS + CONTAINERS or not type(layer).__module__.startswith("torch.")
         if not known or getattr(layer, "inplace", False):
             raise InputError(
-                f"{type(network).__name__}: its layer {name}, {layer}, cannot be trained exactly; {POSSIBLE}"
+                f"{type(network).__name__}: its layer {name}, {layer}, cannot be trained exactly; {SUPPORTED}"
             )
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
@@ -303,42 +303,42 @@ def check(network: nn.Module) -> None:
 
 
 def product_bits(*sizes: int) -> int:
-    """The bits of both operands of a product, so that no sum of as many products as the largest of `sizes` rounds.
+    """Returns the bits for both operands of a matrix product, so that no sum of max(sizes) products rounds.
 
-    Twice that and the bit length of the size are at most 53 together; float32 can be rounded to 22.
+    Twice the bits plus the bit length of the size is at most 53; float32 can be rounded to at most 22 bits.
     """
     return min((53 - max(sizes).bit_length()) // 2, 22)
 
 
 def sum_bits(size: int) -> int:
-    """The bits of numbers of which no sum of so many rounds; 51 is what float64 can be rounded to."""
+    """Returns the bits for numbers so that no sum of `size` of them rounds; float64 can be rounded to at most 51."""
     return min(53 - size.bit_length(), 51)
 
 
 def mean(arrays: Any, numbers: Array) -> Array:
-    """Of [..., examples], each network's own."""
+    """Returns the mean over examples of [..., examples], separately for each network."""
     size = numbers.shape[-1]
     total = arrays.sum(arrays.grid(numbers, sum_bits(size)), axis=-1)
-    return total / arrays.divisor(size) + 0.0  # which makes a zero positive
+    return total / arrays.divisor(size) + 0.0  # turns -0 into +0
 
 
-# functions of numbers
+# elementary functions and softmax
 
-ROOT = 0.7071067811865476  # about the root of 1/2
+ROOT = 0.7071067811865476  # about the square root of 1/2
 
 
 def exp(arrays: Any, x: Array) -> Array:
-    """e^x, float64, within 4 units in the last place: two entries of tables, and a polynomial for what is left."""
-    x = arrays.minimum(arrays.maximum(x, LEAST), MOST)
+    """Returns e^x, float64, within 4 units in the last place: two table entries times a polynomial in the remainder."""
+    x = arrays.minimum(arrays.maximum(x, MIN_EXPONENT), MAX_EXPONENT)
     steps = arrays.rint(x * PARTS)
     rest = x - steps / PARTS  # exact
     number = arrays.integers(steps)
-    power = arrays.take(arrays.exp, (number >> 12) - LEAST) * arrays.take(arrays.exp_part, number & (PARTS - 1))
+    power = arrays.take(arrays.exp, (number >> 12) - MIN_EXPONENT) * arrays.take(arrays.exp_part, number & (PARTS - 1))
     return power * (((rest / arrays.divisor(6) + 0.5) * rest + 1) * rest + 1)
 
 
 def log(arrays: Any, x: Array) -> Array:
-    """ln x of finite numbers, float64, within 4 units in the last place: a table, and 2 artanh of what is left."""
+    """Returns ln x for finite x, float64, within 4 units in the last place: a table entry plus 2 artanh of the rest."""
     mantissa, exponent = arrays.frexp(x)
     low = arrays.float64(mantissa < ROOT)
     mantissa, exponent = mantissa + mantissa * low, exponent - low  # mantissas from ROOT to 2 ROOT
@@ -352,25 +352,25 @@ def log(arrays: Any, x: Array) -> Array:
 
 
 def logistic(arrays: Any, x: Array) -> Array:
-    """1 / (1 + e^-x), without an overflow."""
+    """Returns 1 / (1 + e^-x) without overflow."""
     power = exp(arrays, -arrays.absolute(x))
     return arrays.where(x >= 0, 1.0, power) / (1 + power)
 
 
 def softmax(arrays: Any, logits: Array) -> tuple[Array, Array, Array]:
-    """Probabilities; the logits less the largest; and the totals of their exponentials, without classes."""
+    """Returns probabilities, the logits minus their maximum, and the sums of the latter's exponentials, [..., b]."""
     shifted = logits - arrays.row_max(logits)
     powers = exp(arrays, shifted)
-    magic = 1.5 * 2.0 ** (53 - sum_bits(logits.shape[-1]))  # the grid of numbers up to 1, as `grid` has it
+    magic = 1.5 * 2.0 ** (53 - sum_bits(logits.shape[-1]))  # as in `grid`, for numbers up to 1
     totals = arrays.sum((powers + magic) - magic, axis=-1)
     return powers / totals[..., None], shifted, totals
 
 
-# losses of examples in nats, in terms of what the operations below make of networks' outputs
+# losses of single examples (cross-entropies in nats), from values that the operations below compute
 
 
 def cross_entropies(arrays: Any, totals: Array, shifted: Array) -> Array:
-    """From two results of `softmax`: the totals, and the logits of the right classes, less the largest."""
+    """Returns cross-entropies from results of `softmax`: the totals, and the shifted logits of the correct classes."""
     return log(arrays, totals) - shifted
 
 
@@ -379,7 +379,7 @@ def squares(_: Any, errors: Array) -> Array:
 
 
 def binary_cross_entropies(arrays: Any, probabilities: Array, labels: Array) -> Array:
-    """From the probabilities of class 1. As in torch no logarithm is below -100."""
+    """Takes the probabilities of class 1. As in torch, logarithms are clamped to at least -100."""
     logs = [arrays.maximum(log(arrays, each), -100.0) for each in (probabilities, 1 - probabilities)]
     return -(labels * logs[0] + (1 - labels) * logs[1])
 
@@ -388,7 +388,7 @@ def binary_cross_entropies(arrays: Any, probabilities: Array, labels: Array) -> 
 
 
 def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, transposed: bool = True) -> Value:
-    """x W^T + b, with W [outputs, inputs], or else x W. All three products take the same operands, of as many bits."""
+    """Returns x W^T + b, or x W if not `transposed`. All three products use operands of at most `bits` bits."""
     arrays, training = run.arrays, run.training
     bits = product_bits(*weight.data.shape[-2:], *x.data.shape[-2:-1] if training else ())
     weights = arrays.grid(weight.data, bits)
@@ -409,7 +409,7 @@ def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, tran
         if bias is not None:
             total = arrays.sum(upstream, axis=-2)
             bias.add_grad(total if x.divisor is None else total * x.divisor)
-        if x.wanted:
+        if x.needs_grad:
             x.add_grad(arrays.matmul(upstream, weights.swapaxes(-1, -2)))
         if transposed:
             weight.add_grad(arrays.matmul(upstream.swapaxes(-1, -2), inputs))
@@ -420,7 +420,7 @@ def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, tran
 
 
 def _add(run: Exact, one: Value, other: Value) -> Value:
-    """Of the same shape, or a batch and a bias."""
+    """Adds values of the same shape, or a batch and a bias. Raises TypeError for others."""
     if one.data.ndim < other.data.ndim:
         one, other = other, one
     if one.data.ndim == other.data.ndim:
@@ -468,11 +468,11 @@ def _dropout(run: Exact, x: Value, p: float = 0.5, training: bool = True) -> Val
 def _flatten(_: Exact, x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
     if (start_dim, end_dim) != (1, -1):
         raise TypeError
-    return x  # a batch has its examples in rows already
+    return x  # the examples of a batch are already rows
 
 
 def _squeeze(run: Exact, x: Value, dim: int) -> Value:
-    """[examples, 1] to [examples]."""
+    """Reshapes [examples, 1] to [examples]."""
     if dim not in (1, -1) or x.data.shape[-1] != 1:
         raise TypeError
     return run.value(x.data[..., 0], lambda grad: x.add_grad(grad[..., None]))
@@ -485,7 +485,7 @@ def _absolute(run: Exact, parameter: Value) -> Value:
 
 
 def _sum(run: Exact, value: Value) -> Value:
-    """Of all numbers of a matrix."""
+    """Sums all elements of a matrix."""
     size = value.data.shape[-1] * value.data.shape[-2]
     rounded = run.arrays.grid(value.data, sum_bits(size))
     return run.value(run.arrays.sum(rounded, axis=(-2, -1)), value.add_grad)
@@ -542,7 +542,7 @@ OPERATIONS: dict[Any, Callable[..., Value]] = {
 }
 PRODUCTS = (functional.linear, torch.matmul)
 METADATA = {getattr(torch.Tensor, name).__get__ for name in ("dtype", "shape", "ndim", "device")}
-DEFAULTS: dict[str, Any] = {  # of torch's options, which change nothing
+DEFAULTS: dict[str, Any] = {  # options of torch's functions that are accepted with these values only
     "weight": None,
     "size_average": None,
     "reduce": None,
@@ -557,11 +557,11 @@ DEFAULTS: dict[str, Any] = {  # of torch's options, which change nothing
 
 
 def adam(run: Exact, learning_rate: float, betas: tuple[float, float]) -> tuple[Callable[[Value], None], Array]:
-    """A function that takes a loss and moves the parameters one step of Adam (Kingma and Ba, 2015), in float32.
+    """Returns a function that takes a loss and makes one step of Adam (Kingma and Ba, 2015), in float32.
 
-    Gives the second moments too: where one overflows, its parameter never moves again.
+    Also returns the second moments, which the steps update in place: if one overflows, its parameter never moves again.
 
-    The moments lack their factors of 1 - beta, which the step and epsilon have instead.
+    The moments omit their factors of 1 - beta; learning rate and epsilon are scaled instead.
     """
     arrays, (beta1, beta2) = run.arrays, betas
     gradient, first, second = (0 * run.flat for _ in range(3))

@@ -1,4 +1,4 @@
-"""What networks learn from."""
+"""Data for training and prediction."""
 
 from typing import NamedTuple
 
@@ -6,9 +6,9 @@ from torch import Tensor
 
 
 class Examples(NamedTuple):
-    """What a network learns from, or is asked about."""
+    """Examples for training or prediction."""
 
     inputs: Tensor  # [n, columns], float64, or bytes
     targets: Tensor  # [n]
-    shift: float = 0.0  # of bytes: what is taken off, a multiple of 1/64
-    divisor: float | None = None  # of bytes: what they are divided by then
+    shift: float = 0.0  # subtracted from bytes, a multiple of 1/64
+    divisor: float | None = None  # of bytes, after the subtraction; None for float64

@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy written from their formulas in numpy, as in the lecture, beside torch's."""
+"""Implements softmax and cross-entropy from their formulas in NumPy, as in the lecture, to compare with torch's."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,9 +7,9 @@ Floats = NDArray[np.float64]
 
 
 def softmax(logits: Floats) -> Floats:
-    """exp(z_i) / sum_j exp(z_j) over the last axis.
+    """Returns exp(z_i) / sum_j exp(z_j) over the last axis.
 
-    The largest logit is taken off first. That changes no quotient, and no power overflows.
+    The largest logit is subtracted first, which changes no quotient and avoids overflow.
     """
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     result: Floats = powers / powers.sum(axis=-1, keepdims=True)
@@ -17,15 +17,15 @@ def softmax(logits: Floats) -> Floats:
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Floats:
-    """1 at the index of each label and 0 elsewhere, [n, classes]."""
+    """Returns 1 at the index of each label and 0 elsewhere, [n, classes]."""
     return np.eye(classes)[labels]
 
 
 def cross_entropy(logits: Floats, targets: Floats) -> float:
-    """Mean over the rows of -sum_i t_i ln(softmax(z)_i) in nats; logits and one-hot targets are [n, classes].
+    """Returns the mean over rows of -sum_i t_i ln(softmax(z)_i), in nats; logits and one-hot targets are [n, classes].
 
-    ln(softmax(z)_i) is z_i - ln(sum_j exp(z_j)), with the largest logit taken off first: a probability that
-    rounds to 0 still has its logarithm.
+    ln(softmax(z)_i) is computed as z_i - ln(sum_j exp(z_j)) with the largest logit subtracted first, so that it stays
+    finite for a probability that rounds to 0.
     """
     shifted = logits - logits.max(axis=-1, keepdims=True)
     logarithms = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))

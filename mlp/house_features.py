@@ -1,6 +1,6 @@
-"""The columns of the Ames data: what describes a house, and its price, each with the least and most that it can be.
+"""The columns of the Ames data, features and price, each with the range of valid values.
 
-Any house fits in; what does not is a slip or damage, and would spoil the statistics of its column.
+Any real house is within the ranges; a value outside is an error, which would spoil the statistics of its column.
 """
 
 AREA, ROOMS, YEAR = (0, 10_000_000), (0, 10_000), (1000, 3000)  # square feet, a count, a year

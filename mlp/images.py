@@ -1,4 +1,4 @@
-"""Labelled images: reading, splitting and normalising them."""
+"""Reads, splits and normalises labelled images."""
 
 import math
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ from torch import Tensor
 from mlp.errors import reading
 from mlp.examples import Examples
 
-KINDS = [(torch.uint8, 3), (torch.int64, 1), (torch.float64, 0), (torch.float64, 0)]  # of a split's tensors
-LEAST_STD = 1e-9  # less than that of any images on which a pixel differs
+KINDS = [(torch.uint8, 3), (torch.int64, 1), (torch.float64, 0), (torch.float64, 0)]  # dtype and ndim of each tensor
+MIN_STD = 1e-9  # less than that of any images whose pixels are not all equal
 
 
 class LabelledImages(NamedTuple):
@@ -24,10 +24,10 @@ class LabelledImages(NamedTuple):
     images: Tensor  # uint8 [n, height, width], 0 (background) to 255
     labels: Tensor  # int64 [n], from 0
     mean: Tensor  # float64 [], of all training pixels scaled to [0, 1]
-    std: Tensor  # float64 [], likewise
+    std: Tensor  # float64 [], of the same
 
     def examples(self) -> Examples:
-        """Pixels to be normalised with a mean that is rounded to 1/64 of a grey level, so that they need few bits."""
+        """Returns examples with the mean pixel rounded to 1/64 of a grey level, so that byte - mean needs few bits."""
         shift = round(self.mean.item() * 255 * 64) / 64
         return Examples(self.images.flatten(1), self.labels, shift, self.std.item() * 255)
 
@@ -37,14 +37,14 @@ def save(data: LabelledImages, path: Path) -> None:
 
 
 def load(path: Path, pixels: int | None = None, classes: int | None = None) -> LabelledImages:
-    """Raises InputError where the file is not such a split, or its images are not of so many pixels or classes."""
+    """Reads a split. Raises InputError if the file is invalid or does not fit the given `pixels` or `classes`."""
     with reading(path):
         data = LabelledImages(**load_file(path))
         kinds = [(each.dtype, each.ndim) for each in data]
         size = data.images[0].numel() if len(data.images) else pixels
         if kinds != KINDS or len(data.images) != len(data.labels) or size != (pixels or size):
             raise ValueError(f"images {list(data.images.shape)}, labels {list(data.labels.shape)}")
-        if not (0 <= data.mean <= 1 and LEAST_STD < data.std <= 1):
+        if not (0 <= data.mean <= 1 and MIN_STD < data.std <= 1):
             raise ValueError(f"mean {data.mean.item()}, standard deviation {data.std.item()}")
         if len(data.labels) and not 0 <= data.labels.min() <= data.labels.max() < (classes or 256):
             raise ValueError(f"labels from {data.labels.min()} to {data.labels.max()}")
@@ -52,14 +52,14 @@ def load(path: Path, pixels: int | None = None, classes: int | None = None) -> L
 
 
 def joined(splits: Sequence[LabelledImages]) -> LabelledImages:
-    """One after the other, with the pixel statistics of the first."""
+    """Concatenates splits, with the pixel statistics of the first."""
     return splits[0]._replace(
         images=torch.cat([split.images for split in splits]), labels=torch.cat([split.labels for split in splits])
     )
 
 
 def read_idx(path: Path) -> Tensor:
-    """Reads an IDX file of bytes: uint8, of the shape that its header gives.
+    """Reads an IDX file of bytes: uint8, of the shape in its header.
 
     The format: two zero bytes, the element type (8 for bytes), the number of dimensions, then each
     dimension as a big-endian 32-bit integer, then the elements. Raises InputError for any other file.
@@ -83,7 +83,7 @@ def write_idx(array: Tensor, path: Path) -> None:
 
 
 def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and population standard deviation of uint8 images scaled to [0, 1], as float64 scalars.
+    """Returns mean and population standard deviation of uint8 images scaled to [0, 1], as float64 scalars.
 
     They come from exact sums over the histogram, so they are the same to the last bit on any machine.
     """
@@ -97,10 +97,10 @@ def pixel_statistics(images: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def stratified_split(labels: Tensor, validation_size: int, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices of a training and a validation split, both ascending, int64.
+    """Returns the indices of a training and a validation split, both ascending, int64.
 
-    Each class gives the validation split its share of `validation_size`, rounded by largest remainder
-    (ties to the lower class), drawn at random with `seed`.
+    Each class has its share of `validation_size` in the validation split, rounded by the largest remainder method
+    (ties to the lower class). The examples are drawn at random with `seed`.
     """
     generator = torch.Generator().manual_seed(seed)
     counts = labels.bincount()

@@ -1,4 +1,4 @@
-"""The lecture's networks, built from its blocks. Each maps examples, [b, ...], to logits [b, n_y]."""
+"""The lecture's networks, built from its blocks. Unless stated otherwise, they map [b, ...] to logits [b, n_y]."""
 
 import math
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ class ShallowNeuralNet(nn.Module):
 
 
 class DeepNeuralNet(nn.Module):
-    """Any number of hidden layers, each a DenseReLU, then a DenseNoReLU."""
+    """Any number of hidden DenseReLU layers, then a DenseNoReLU."""
 
     def __init__(self, n_x: int, n_h: Sequence[int], n_y: int) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class BinaryShallowNeuralNet(nn.Module):
         self.initialise()
 
     def initialise(self, generator: torch.Generator | None = None) -> None:
-        """Weights from U(-a, a) with a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010), biases 0."""
+        """Draws weights from U(-a, a), a = sqrt(6 / (fan_in + fan_out)) (Glorot and Bengio, 2010); biases are 0."""
         for weights, biases in ((self.weights1, self.biases1), (self.weights2, self.biases2)):
             _draw(weights, math.sqrt(6 / sum(weights.shape)), generator)
             nn.init.zeros_(biases)
@@ -93,7 +93,7 @@ class BinaryShallowNeuralNet(nn.Module):
         )
 
 
-# every class that the pipeline trains, stores and loads; docs/reproducibility.md lists the layers it may have
+# every class that the pipeline trains, stores and loads; docs/reproducibility.md lists the layers that are supported
 CLASSES: dict[str, type[nn.Module]] = {
     each.__name__: each for each in (ShallowNeuralNet, DeepNeuralNet, BinaryShallowNeuralNet)
 }
@@ -104,7 +104,7 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draws all parameters: a module's own way where it has a method `initialise`, else as nn.Linear does.
+    """Draws all parameters, by a module's own method `initialise` if it has one, else by the rule of nn.Linear.
 
     That is U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases. Raises InputError for any other parameter.
     """
@@ -123,7 +123,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
 
 
 def _draw(parameter: Tensor, bound: float, generator: torch.Generator | None) -> None:
-    """From U(-bound, bound). torch's own draw depends on the processor's instruction set, `torch.rand` does not."""
+    """Draws from U(-bound, bound). Unlike torch's initialisation, `torch.rand` is the same for all instruction sets."""
     unit = torch.rand(parameter.shape, generator=generator, dtype=torch.float32).double()
     with torch.no_grad():
         parameter.copy_((unit * 2 - 1) * bound)

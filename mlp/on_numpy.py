@@ -1,6 +1,6 @@
-"""What exact arithmetic takes from NumPy beside operators. mlp/on_torch.py has the same for stacks of networks.
+"""What exact arithmetic needs from NumPy besides operators. mlp/on_torch.py has the same for stacked networks.
 
-tests/test_audit.py lists every numerical operation, with the reason why its result is the same everywhere.
+tests/test_audit.py lists every numerical operation, with the reason why it is reproducible.
 """
 
 import math
@@ -16,11 +16,11 @@ from mlp import tables
 
 Array = NDArray[Any]
 
-HIGHEST, LOWEST = 400, -100  # exponents of a grid: products of higher ones could overflow, of lower ones underflow
+HIGHEST, LOWEST = 400, -100  # exponents of a grid; outside them, products could overflow or underflow
 
 
 class OnNumpy:
-    """An engine for one network: a batch is [examples, columns], all parameters together are [parameters]."""
+    """The engine for one network: a batch is [examples, columns], and all parameters together are [parameters]."""
 
     absolute = staticmethod(np.absolute)
     frexp = staticmethod(np.frexp)
@@ -34,7 +34,7 @@ class OnNumpy:
     exp, exp_part, log = tables.EXP, tables.EXP_PART, tables.LOG
 
     def load(self, tensor: Tensor) -> Array:
-        """On the same memory."""
+        """Returns an array that shares the tensor's memory."""
         array: Array = tensor.detach().numpy()
         return array
 
@@ -43,15 +43,15 @@ class OnNumpy:
         return self.load(only)
 
     def unstack(self, array: Array) -> list[Tensor]:
-        """A tensor of each network."""
+        """Returns a tensor for each network."""
         return [torch.from_numpy(np.asarray(array))]
 
     def divisor(self, number: float) -> float:
-        """What an array can be divided by."""
+        """Returns the number in a form by which arrays are divided with correct rounding."""
         return number
 
     def concatenate(self, arrays: Sequence[Array]) -> Array:
-        """One after the other, along the last dimension."""
+        """Concatenates along the last dimension."""
         return np.concatenate(arrays, axis=-1)
 
     def float64(self, array: Array) -> Array:
@@ -61,12 +61,12 @@ class OnNumpy:
         return array.astype(np.int64)
 
     def take(self, source: Array, index: Array) -> Array:
-        """Examples, or numbers of a table, whose first or last stands for all beyond."""
+        """Returns examples or table entries; an index out of range gets the first or last."""
         taken: Array = source.take(index, axis=0, mode="clip")
         return taken
 
     def pick(self, array: Array, columns: Array) -> Array:
-        """The number in the given column of each row, [examples]."""
+        """Returns the element in the given column of each row, [examples]."""
         picked: Array = array[np.arange(len(array)), columns]
         return picked
 
@@ -79,14 +79,14 @@ class OnNumpy:
         return largest
 
     def sum(self, array: Array, axis: int | tuple[int, int]) -> Array:
-        """Of numbers on a grid with so few bits that it does not round."""
+        """Sums numbers on a grid with few enough bits that no addition rounds."""
         total: Array = np.add.reduce(array, axis=axis)
         return total
 
     def grid(self, array: Array, bits: int, rows: bool = False) -> Array:
-        """The nearest multiples of 2^(e - bits), float64, where e is the least with all |numbers| < 2^e.
+        """Rounds to multiples of 2^(e - bits), ties to even, float64; e is the least integer with all |numbers| < 2^e.
 
-        Halves go to the even multiple. With `rows` each row has an e of its own. See docs/reproducibility.md.
+        With `rows`, each row has its own e. See docs/reproducibility.md.
         """
         if bits > 22:
             array = array.astype(np.float64, copy=False)

@@ -1,4 +1,4 @@
-"""What exact arithmetic takes from torch beside operators, for stacks of networks, on any device."""
+"""What exact arithmetic needs from torch besides operators, for stacked networks on any device."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from mlp.on_numpy import HIGHEST, LOWEST
 
 
 class OnTorch:
-    """An engine for several networks: a batch is [networks, examples, columns], parameters [networks, parameters]."""
+    """The engine for several networks: a batch is [networks, examples, columns], parameters [networks, parameters]."""
 
     absolute = staticmethod(torch.absolute)
     frexp = staticmethod(torch.frexp)
@@ -27,7 +27,7 @@ class OnTorch:
         )
 
     def name(self) -> str:
-        """Of the device, as its vendor calls it."""
+        """Returns the name of the device, for a GPU its product name."""
         return torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else str(self.device)
 
     def load(self, tensor: Tensor) -> Tensor:
@@ -46,11 +46,11 @@ class OnTorch:
         return array.clamp(max=bound)
 
     def sqrt(self, array: Tensor) -> Tensor:
-        """torch's own is not rounded correctly on x86-64."""
+        """Uses NumPy on the CPU, because torch's square root is not correctly rounded on x86-64."""
         return torch.from_numpy(np.sqrt(array.numpy())) if self.device.type == "cpu" else array.sqrt()
 
     def divisor(self, number: float) -> Tensor:
-        """On the device: there torch multiplies by the reciprocal of a number that is not, which rounds twice."""
+        """Returns a tensor on the device: a GPU divides by plain numbers via their reciprocals, which rounds twice."""
         return torch.full((), number, dtype=torch.float64, device=self.device)
 
     def concatenate(self, arrays: Sequence[Tensor]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pictures of any size, as images like those of the data sets."""
+"""Converts pictures of any size to images like those of the data sets."""
 
 import math
 import warnings
@@ -10,21 +10,21 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from mlp.errors import InputError, need_file
+from mlp.errors import InputError, require_file
 
 SIDE = 28  # of an image of MNIST or FashionMNIST
-BOX = {"mnist": 20, "fashion_mnist": 28}  # the longer side of what is shown, in pixels
-FORMATS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]  # some that Pillow knows start other programs
-MOST_PIXELS = 64_000_000  # of a picture: some phones make such
-FAINT = 0.1  # of the brightest pixel: what is fainter does not count as shown
+BOX = {"mnist": 20, "fashion_mnist": 28}  # the longer side of the object, in pixels
+FORMATS = ["BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP"]  # some of Pillow's other formats run external programs
+MAX_PIXELS = 64_000_000  # of a picture; some phones take pictures of this size
+FAINT = 0.1  # of the brightest pixel; fainter ones do not belong to the object
 
 
 def read(path: Path, dataset: str) -> Tensor:
-    """A picture as MNIST or FashionMNIST would have it, uint8 [28, 28], light on dark.
+    """Converts a picture to the format of MNIST or FashionMNIST, uint8 [28, 28], light on dark.
 
-    One of that size is taken as it is, but for its darkness: dark on light is turned into light on dark. Another is
-    cut to what it shows and fitted: MNIST's digits into 20 by 20 pixels with their centre of mass in the middle (LeCun
-    et al., 1998), FashionMNIST's clothes into 28 by 28. Raises InputError where it shows nothing or is no picture.
+    Dark on light is inverted. A picture of another size is cropped to its object and scaled: MNIST's digits to fit
+    20 by 20 pixels, with their centre of mass in the middle (LeCun et al., 1998), FashionMNIST's clothes to fit 28 by
+    28. Raises InputError if it is not a picture, or one to be scaled that shows nothing, and OSError if it is missing.
     """
     pixels = read_grey(path)
     border = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
@@ -36,36 +36,36 @@ def read(path: Path, dataset: str) -> Tensor:
 
 
 def read_scaled(path: Path, height: int, width: int) -> Tensor:
-    """A picture as any other data set has it, uint8 [height, width]: scaled where it is of another size.
+    """Converts a picture to the format of the user's own data set, uint8 [height, width], scaled if necessary.
 
-    Raises InputError where it is no picture.
+    Raises InputError if the file is not a picture, and OSError if it is missing.
     """
     return torch.from_numpy(np.array(Image.fromarray(read_grey(path)).resize((width, height))))
 
 
 def read_grey(path: Path) -> NDArray[np.uint8]:
-    """A picture as it is seen, in levels of grey from 0 (black) to 255, uint8 [height, width].
+    """Reads a picture as viewers show it, in grey levels from 0 (black) to 255, uint8 [height, width].
 
-    Raises InputError where it is no picture of one of FORMATS, broken or too large, OSError where there is no file.
+    Raises InputError if it is damaged, too large or in none of FORMATS, and OSError if the file is missing.
     """
-    need_file(path)
+    require_file(path)
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as picture:
-            if picture.width * picture.height > MOST_PIXELS:
+            if picture.width * picture.height > MAX_PIXELS:
                 raise Image.DecompressionBombError
             if picture.mode == "F" or (picture.mode == "I" and picture.format != "PPM"):
                 raise InputError(f"{path}: a picture of 32-bit numbers; needed: 8 or 16 bits for each colour")
             return _grey(ImageOps.exif_transpose(picture))
     except Image.DecompressionBombError as error:
-        raise InputError(f"{path}: too large a picture; allowed: at most {MOST_PIXELS:,} pixels") from error
+        raise InputError(f"{path}: too large a picture; allowed: at most {MAX_PIXELS:,} pixels") from error
     except InputError:
         raise
-    except Exception as error:  # a broken file makes Pillow raise whatever its parsers do
+    except Exception as error:  # Pillow passes on any exception of its parsers
         raise InputError(f"{path}: not a picture that can be read; needed: {', '.join(FORMATS)}") from error
 
 
 def _grey(picture: Image.Image) -> NDArray[np.uint8]:
-    if picture.mode.startswith("I"):  # of 16 bits; Pillow would cut off what is above 255
+    if picture.mode.startswith("I"):  # 16 bits; Pillow would clip values above 255
         return (np.asarray(picture) // 256).astype(np.uint8)
     if not picture.has_transparency_data:
         return np.asarray(picture.convert("L"))
@@ -91,7 +91,7 @@ def _fit(pixels: NDArray[np.uint8], path: Path, dataset: str) -> NDArray[np.uint
     if dataset == "mnist":
         masses = small.sum(axis=1), small.sum(axis=0)
         centre = [float((np.arange(len(mass)) + 0.5) @ mass / mass.sum()) for mass in masses]
-    top, left = (  # rounded up, as all of MNIST's centres lie from 14 to 15
+    top, left = (  # rounded up, because all centres of MNIST are between 14 and 15
         min(max(math.ceil(SIDE / 2 - middle), 0), SIDE - side) for middle, side in zip(centre, small.shape, strict=True)
     )
     image = np.zeros((SIDE, SIDE), np.uint8)

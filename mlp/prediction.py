@@ -1,4 +1,4 @@
-"""Predictions of trained networks."""
+"""Predicts with trained networks."""
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ CHUNK = 500  # examples at a time
 
 
 def predict(network: nn.Module, examples: Examples) -> Tensor:
-    """The outputs of a network for all examples, in their order, float64 [n, ...], in exact arithmetic.
+    """Returns the outputs of a network for all examples, in order, float64 [n, ...], in exact arithmetic.
 
     Leaves the network in eval mode.
     """

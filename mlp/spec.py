@@ -1,6 +1,6 @@
-"""What determines a trained network, as plain data.
+"""The architecture and settings of a network, and its learning curve, as plain data.
 
-A process that only hands out work needs no more of mlp than this, and need not import torch.
+This module does not import torch, so a process that only dispatches jobs need not import it either.
 """
 
 from typing import Any, NamedTuple
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 class Architecture(NamedTuple):
     name: str  # of a class in mlp.models.CLASSES
-    arguments: list[Any]  # of that class; for images first its inputs, hidden units and outputs
+    arguments: list[Any]  # of that class; for images, the first are inputs, hidden units and outputs
 
 
 class Settings(NamedTuple):
@@ -23,6 +23,6 @@ class Epoch(NamedTuple):
     """One point of a learning curve. Losses are mean cross-entropies in nats."""
 
     epoch: int  # from 1
-    training_loss: float  # mean over the epoch's examples, each when its batch came
+    training_loss: float  # mean over the epoch's examples, each before its batch's update
     validation_loss: float | None  # at the epoch's end; None without validation images
     validation_accuracy: float | None

@@ -1,4 +1,4 @@
-"""Training networks, each a pure function of its class, data, settings and seed."""
+"""Trains networks, each a pure function of its class, data, settings and seed."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -17,7 +17,7 @@ from mlp.models import initialise
 from mlp.on_numpy import OnNumpy
 from mlp.spec import Settings
 
-Loss = Callable[[Any, Any, Any], Any]  # of a network, inputs and targets, written with torch's functions
+Loss = Callable[[Any, Any, Any], Any]  # takes a network, inputs and targets; written with torch's functions
 
 
 def classification_loss(network: nn.Module, x: Any, labels: Any) -> Any:
@@ -39,24 +39,24 @@ def fit(
 ) -> list[nn.Module]:
     """Trains a network for each seed with Adam on shuffled mini-batches and returns them in eval mode.
 
-    `loss` is the mean loss of a batch, as one would write it in PyTorch; it runs in exact arithmetic, see mlp/exact.py.
-    Each epoch it is called for the first batch of each size only; for all others the recorded operations are replayed.
-    `on_epoch` gets the networks, the epoch's number, from 1, the mean loss of each, and the losses of all steps.
-    `arrays` is the engine: `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network depend on
-    neither.
+    `loss` returns the mean loss of a batch, in ordinary PyTorch; it runs in exact arithmetic, see mlp/exact.py. In each
+    epoch it is called for the first batch of each size only; the other batches repeat the recorded operations.
+    `on_epoch` takes the networks, the epoch, from 1, the mean loss of each network, and the losses of all steps.
+    `arrays` is the engine: `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network do not
+    depend on it.
 
-    Order, initial weights and dropout come from separate generators of each network; the global one is left alone. The
-    order depends on the seed alone, so networks of the same seed see the same examples in the same order.
+    Order, initial weights and dropout come from separate generators for each network; the global one is left unchanged.
+    The order depends only on the seed, so networks of the same seed see the same examples in the same order.
 
-    Raises InputError where a network has a part that cannot be trained exactly, or computes something else in a later
-    epoch, and DivergedError where a loss or a parameter is not finite at the end of an epoch.
+    Raises InputError if a network has a part that cannot be trained exactly, or does something else in a later epoch,
+    and DivergedError if a loss, a parameter or a second moment is not finite at the end of an epoch.
     """
     arrays = arrays or OnNumpy()
     orders, masks, networks = [], [], []
     for seed in seeds:
         states = SeedSequence(seed).generate_state(3, np.uint64).tolist()
         order, weights, mask = (torch.Generator().manual_seed(each) for each in states)
-        with torch.random.fork_rng(devices=[]):  # nn.Linear draws weights of its own
+        with torch.random.fork_rng(devices=[]):  # the constructor draws from the global generator
             network = make_network()
         check(network)
         initialise(network, weights)
@@ -68,17 +68,17 @@ def fit(
     step, second_moments = adam(run, settings.learning_rate, settings.betas)
     inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets)
     first_programs: dict[int, Program] = {}
-    with np.errstate(all="ignore"):  # what overflows is found at the epoch's end
+    with np.errstate(all="ignore"):  # overflows are detected at the end of the epoch
         for epoch in range(1, settings.epochs + 1):
             networks[0].train()
             values, sizes = [], []
-            programs: dict[int, Program] = {}  # of each size of a batch
+            programs: dict[int, Program] = {}  # by batch size
             order = arrays.stack([torch.randperm(n, generator=each) for each in orders])
             for start in range(0, n, settings.batch_size):
                 chosen = order[..., start : start + settings.batch_size]
                 size = chosen.shape[-1]
                 x = run.input(arrays.take(inputs, chosen), examples)
-                y = Value(arrays.take(targets, chosen), wanted=False)
+                y = Value(arrays.take(targets, chosen), needs_grad=False)
                 if size in programs:
                     value = run.replay(programs[size], x, y)
                 else:

@@ -1,4 +1,4 @@
-"""Charts as SVG. Their templates in .dvc/plots, in Vega-Lite, are those that `dvc plots` fills."""
+"""Draws charts as SVG from the Vega-Lite templates in .dvc/plots, which `dvc plots` fills too."""
 
 import json
 from pathlib import Path
@@ -9,9 +9,9 @@ import vl_convert
 
 Chart = dict[str, Any]
 
-# the first font comes with vl-convert, so that texts are of the same width on every machine
+# the first font ships with vl-convert, so that text has the same width on every machine
 FONT = "Liberation Sans, Arial, sans-serif"
-LOOK: Chart = {  # of a picture that stands alone
+LOOK: Chart = {  # for a standalone picture
     "background": "white",
     "config": {
         "font": FONT,
@@ -21,10 +21,10 @@ LOOK: Chart = {  # of a picture that stands alone
 }
 _TEXT = {"labelColor": "var(--ink)", "titleColor": "var(--ink)"}
 _LINE = "var(--line)"
-PAGE_LOOK: Chart = {  # of a picture in the report, whose colours are those of the page, light or dark
+PAGE_LOOK: Chart = {  # for a picture in the report: it takes the page's colours, light or dark
     "background": None,
     "config": {
-        "mark": {"aria": False, "color": "var(--color-1)"},  # the page says what a picture shows
+        "mark": {"aria": False, "color": "var(--color-1)"},  # the page itself describes the picture
         "rect": {"color": "var(--cell)"},
         "text": {"color": "var(--ink)"},
         "font": FONT,
@@ -37,7 +37,7 @@ PAGE_LOOK: Chart = {  # of a picture in the report, whose colours are those of t
 
 
 def chart(template: str, rows: pd.DataFrame, **anchors: str) -> Chart:
-    """One panel of a template, filled as DVC fills it: x="epoch" stands for each <DVC_METRIC_X>."""
+    """Returns one panel of a template, filled as DVC fills it: x="epoch" replaces each <DVC_METRIC_X>."""
     text = Path(f".dvc/plots/{template}.json").read_text(encoding="utf-8")
     for name, value in anchors.items():
         text = text.replace(f"<DVC_METRIC_{name.upper()}>", value)

@@ -1,4 +1,4 @@
-"""Jobs on a Dask cluster, whose workers need the project's code and share no folder with this process."""
+"""Runs jobs on a Dask cluster, whose workers need the project's code and share no folder with this process."""
 
 import re
 import warnings
@@ -15,13 +15,13 @@ from distributed import Client, get_worker
 from mlp.errors import InputError
 from pipeline.training import File, Job, Locate, file
 
-TIMEOUT = 20  # seconds that a scheduler may take for an answer
+TIMEOUT = 20  # seconds to wait for an answer from the scheduler
 
 Train = Callable[[list[Job], str, Locate], list[bytes]]
 
 
 def submit(address: str, train: Train, alike: list[Job], code: str) -> "Future[list[bytes]]":
-    """Raises InputError where no scheduler answers."""
+    """Submits jobs that differ only in their seeds. Raises InputError if the scheduler cannot be used."""
     client = _client(address)
     files = [*alike[0].training, *filter(None, [alike[0].validation])]
     shipped = {each.sha256: _shipped(client, each) for each in files}
@@ -30,11 +30,11 @@ def submit(address: str, train: Train, alike: list[Job], code: str) -> "Future[l
 
 
 def cores(address: str) -> int:
-    """Of all workers. Raises InputError where the scheduler does not answer any more."""
+    """Returns the number of cores of all workers. Raises InputError if the scheduler no longer answers."""
     client = _client(address)
     try:
         return sum(client.sync(client.scheduler.ncores, callback_timeout=TIMEOUT).values())
-    except Exception as error:  # the connection's own, and those of a client that has given up
+    except Exception as error:  # connection errors, and those of a client that has given up
         raise InputError(f"the Dask scheduler at {address} is gone; what was finished is in the store") from error
 
 
@@ -55,9 +55,9 @@ def _client(address: str) -> Client:
 
 
 def _shipped(client: Client, each: File) -> Any:
-    """A file as a task of its own: a worker gets it once, from another worker that has it, and it survives them all.
+    """Submits a file as a separate task: a worker fetches it once, from another that has it, and it outlives them all.
 
-    A task that failed because its worker was killed is submitted again.
+    Resubmits a task that failed because its worker was killed.
     """
     sent = (_sent(client, each, attempt) for attempt in count())
     return next(future for future in sent if future.status != "error")
@@ -65,12 +65,12 @@ def _shipped(client: Client, each: File) -> Any:
 
 @cache
 def _sent(client: Client, each: File, attempt: int) -> Any:
-    with warnings.catch_warnings(action="ignore"):  # that it is large
+    with warnings.catch_warnings(action="ignore"):  # Dask warns about large files
         return client.submit(bytes, Path(each.path).read_bytes(), key=f"file-{each.sha256}-{attempt}")
 
 
 def _train(train: Train, alike: list[Job], code: str, shipped: dict[str, bytes]) -> list[bytes]:
-    import torch  # this process only hands out work and need not wait for it
+    import torch  # the submitting process need not wait for it
 
     torch.set_num_threads(1)
     return train(alike, code, partial(_locate, shipped))

@@ -1,4 +1,4 @@
-"""What is known of an image data set: its title and classes, and after `preprocess` the size of its images."""
+"""Describes an image data set: its title and classes, and after `preprocess` the size of its images."""
 
 from pathlib import Path
 from typing import Annotated
@@ -9,34 +9,33 @@ from mlp.errors import InputError, shortened
 from pipeline.files import read_json
 from pipeline.params import Count, Group, Text, load
 
-MANUAL = Path("data/manual")  # a folder for each data set: what git has of it, and what somebody puts there
-PUBLIC = ("mnist", "fashion_mnist")  # all others are somebody's own
+MANUAL = Path("data/manual")  # a folder for each data set: files that git tracks, and files that the user adds
+PUBLIC = ("mnist", "fashion_mnist")  # all others are the user's own
 
 
 class Source(Group):
-    """A data set as data/manual/<name>/dataset.json declares it, or as its folders of images do."""
+    """A data set as declared by data/manual/<name>/dataset.json or by its folders of images."""
 
     title: Text
-    # their names, in the order of their labels
     classes: Annotated[list[Text], Field(description="a list of names, one for each class, in the order of the labels")]
-    # None where it is folders of images
+    # None for folders of images
     sha256: Annotated[dict[str, str] | None, Field(description="the SHA-256 of each of the four IDX files, by name")]
 
 
 class Named(Group):
-    """What a data set in data/raw is called, and its classes."""
+    """The title and classes of a data set in data/raw."""
 
     title: Text
     classes: Annotated[list[Text], Field(min_length=2, max_length=256)]
 
 
 class Description(Named):
-    """Of the data set that is prepared for training."""
+    """Describes the data set that is prepared for training."""
 
-    height: Count  # of an image, in pixels
+    height: Count  # of each image, in pixels
     width: Count
-    images: Count  # for training and validation
-    mean: Annotated[float, Field(ge=0, le=1)]  # of all their pixels, scaled to [0, 1]
+    images: Count  # number of training and validation images
+    mean: Annotated[float, Field(ge=0, le=1)]  # of the pixels of these images, scaled to [0, 1]
     std: Annotated[float, Field(ge=0, le=1)]
 
     @property
@@ -45,10 +44,10 @@ class Description(Named):
 
 
 def source(dataset: str) -> Source:
-    """Raises InputError where there is no such data set, or it is declared wrongly."""
+    """Returns the declaration of a data set. Raises InputError if it is missing or invalid."""
     folder = MANUAL / dataset
     if (folder / "dataset.json").exists():
-        found = load(Source, folder / "dataset.json")  # what is JSON is YAML too
+        found = load(Source, folder / "dataset.json")  # JSON is valid YAML
     elif (folder / "train").is_dir():
         classes = [path.name for path in visible(folder / "train") if path.is_dir()]
         try:
@@ -68,10 +67,10 @@ def source(dataset: str) -> Source:
 
 
 def visible(folder: Path) -> list[Path]:
-    """What is in a folder, by name, less what begins with a dot. Nothing where there is no folder."""
+    """Returns the entries of a folder, sorted by name, without hidden ones; an empty list if there is no folder."""
     return sorted(path for path in folder.glob("*") if not path.name.startswith("."))
 
 
 def description() -> Description:
-    """Raises InputError where `preprocess` has not written it, or it is damaged."""
+    """Reads the description of the prepared data set. Raises InputError if it is missing or damaged."""
     return read_json(Description, Path("data/processed/description.json"))

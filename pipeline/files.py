@@ -1,4 +1,4 @@
-"""Files and folders: written completely or not at all, and read with a word on what is wrong with them."""
+"""Writes files and folders completely or not at all, and reports what is wrong with a file that it reads."""
 
 import json
 import os
@@ -18,10 +18,10 @@ Model = TypeVar("Model", bound=BaseModel)
 
 @contextmanager
 def atomic_output(output: Path) -> Iterator[Path]:
-    """Yields a path at which to make a file or folder, which is renamed to `output` if the block succeeds.
+    """Yields a path at which to create a file or folder, and renames it to `output` if the block succeeds.
 
-    If it fails, nothing is left. Raises OSError that names `output` where it cannot be written, as on a full disk. What
-    a killed process leaves is for `remove_unfinished`.
+    If the block fails, nothing is left behind. Raises an OSError that names `output` if it cannot be written, for
+    example on a full disk. `remove_unfinished` removes what a killed process leaves.
     """
     path = output.with_name(f".{output.name}.{os.getpid()}.unfinished")
     try:
@@ -38,16 +38,16 @@ def atomic_output(output: Path) -> Iterator[Path]:
 
 
 def remove_unfinished() -> None:
-    """Removes from the folders of outputs what killed processes were making there."""
+    """Removes the unfinished outputs of killed processes."""
     for pattern in (".*.unfinished", "*/.*.unfinished", "*/*/.*.unfinished"):
         for path in Path().glob(pattern):
             number = path.name.split(".")[-2]
-            if number.isdecimal() and not _lives(int(number)):
+            if number.isdecimal() and not _is_alive(int(number)):
                 _remove(path)
 
 
 def write_texts(texts: Mapping[str, str]) -> None:
-    """Writes files, and replaces none before all are written."""
+    """Writes text files; existing ones are replaced only after all have been written."""
     with ExitStack() as unfinished:
         for output, text in texts.items():
             path = unfinished.enter_context(atomic_output(Path(output)))
@@ -55,18 +55,18 @@ def write_texts(texts: Mapping[str, str]) -> None:
 
 
 def json_text(content: object) -> str:
-    """Raises ValueError for a NaN or an infinity, which JSON does not have."""
+    """Returns indented JSON. Raises ValueError for NaN or infinity, which JSON cannot represent."""
     return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(schema: type[Model], path: Path) -> Model:
-    """What a schema names from a file that a stage wrote. Raises InputError where it is not there."""
+    """Reads a schema from a file that a stage wrote. Raises InputError if the file is missing or damaged."""
     with reading(path):
         return schema.model_validate_json(path.read_bytes())
 
 
 def by_seed(folder: Path, seeds: Sequence[int]) -> list[Path]:
-    """The networks in a folder. Raises InputError where it has not one for each seed, and nothing else."""
+    """Returns the path of each seed's network. Raises InputError unless the folder holds exactly these files."""
     with reading(folder):
         there, needed = {path.name for path in folder.iterdir()}, [f"seed-{seed}.safetensors" for seed in seeds]
         wrong = [f"{name} is missing" for name in needed if name not in there]
@@ -76,7 +76,7 @@ def by_seed(folder: Path, seeds: Sequence[int]) -> list[Path]:
     return [folder / name for name in needed]
 
 
-def _lives(number: int) -> bool:
+def _is_alive(number: int) -> bool:
     with suppress(psutil.NoSuchProcess):
         return psutil.Process(number).status() != psutil.STATUS_ZOMBIE
     return False

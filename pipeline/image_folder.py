@@ -1,4 +1,4 @@
-"""Reading a data set that is folders of images."""
+"""Reads a data set that consists of folders of images."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pipeline.datasets import visible
 
 
 def convert(folder: Path, classes: list[str], output: Path) -> None:
-    """Writes the images of <folder>/train and <folder>/test as IDX files, named as MNIST's are. See `read_split`."""
+    """Writes the images of <folder>/train and <folder>/test as IDX files, named like MNIST's. See `read_split`."""
     for split, name in (("train", "train"), ("test", "t10k")):
         images, labels = read_split(folder / split, classes)
         write_idx(images, output / f"{name}-images-idx3-ubyte")
@@ -22,11 +22,11 @@ def convert(folder: Path, classes: list[str], output: Path) -> None:
 
 
 def read_split(folder: Path, classes: list[str]) -> tuple[Tensor, Tensor]:
-    """The images of <folder>/<class>/*, uint8 [n, height, width], and their labels, uint8 [n].
+    """Returns the images of <folder>/<class>/*, uint8 [n, height, width], and their labels, uint8 [n].
 
-    They are in the order of the classes and of their files' names. What begins with a dot does not count. Raises
-    InputError that names a file or folder where one is not a picture, differs in size from the first, belongs to no
-    class, or lacks images.
+    They are ordered by class, then by file name; hidden ones are ignored. Raises an InputError that names the file
+    or folder if a file is not a picture or differs in size from the first, or if a folder is a symbolic link, belongs
+    to no class or has no images.
     """
     images: list[NDArray[np.uint8]] = []
     labels: list[int] = []

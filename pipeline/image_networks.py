@@ -1,4 +1,4 @@
-"""One kind of network on the images, trained once for each seed."""
+"""Trains one kind of network on the images, once for each seed."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from pipeline.training import images
 
 
 def train_seeds(name: str, dataset: str, architecture: Architecture, settings: Settings, seeds: list[int]) -> None:
-    """Trains a network for each seed into models/<name>, with its learning curves in plots/curves/<name>.csv."""
+    """Trains a network for each seed. Writes models/<name>, and the learning curves to plots/curves/<name>.csv."""
     stage = f"train_{name}"
     trained = train_all(stage, images.jobs(dataset, [(architecture, settings)], seeds), f"{stage}.learning_rate")
     points = [(seed, *point) for seed, each in zip(seeds, trained, strict=True) for point in each.curve]

@@ -1,4 +1,4 @@
-"""Which modules of this repository a module imports."""
+"""Finds the modules of this repository that a module imports."""
 
 import ast
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def modules(module: str) -> set[str]:
-    """Files of all modules of this repository that a module imports, directly or not, anywhere in its text."""
+    """Returns the files of a module and of all modules of this repository that it imports, directly or indirectly."""
     found: set[str] = set()
     todo = [module]
     while todo:
@@ -23,7 +23,7 @@ def modules(module: str) -> set[str]:
 
 
 def imports(tree: ast.AST) -> Iterator[str]:
-    """Modules that a text imports, and names from them, which may be modules too."""
+    """Yields the modules imported anywhere in a syntax tree, and the names imported from them: these can be modules."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)

@@ -1,4 +1,4 @@
-"""Jobs side by side: each network trained once, on the cores of this machine or on a Dask cluster."""
+"""Runs jobs in parallel, on the cores of this machine or on a Dask cluster, and trains each network only once."""
 
 import gc
 import importlib
@@ -27,28 +27,28 @@ from pipeline.training import File, Job, KilledError, Locate, Trained, file, unp
 
 Result = TypeVar("Result")
 
-ATTEMPTS = 3  # at a job whose process is killed
-TICK = 0.5  # seconds between two looks at what runs
+ATTEMPTS = 3  # at a job whose process keeps being killed
+TICK = 0.5  # seconds between checks on the running jobs
 
-# The process of each thread of the pool. A threading.local would close it as its thread ends, and at exit that can be
-# while Python closes it as well.
+# The process of each thread of the pool. A threading.local would shut it down when its thread ends, which at exit can
+# coincide with Python's own shutdown of it.
 _processes: WeakKeyDictionary[threading.Thread, ProcessPoolExecutor] = WeakKeyDictionary()
 
 
 class Workers(NamedTuple):
-    """What computes jobs."""
+    """Where jobs run: on this machine or on a cluster."""
 
-    submit: "Callable[[list[Job], str], Future[list[bytes]]]"  # as `train`
-    cores: Callable[[], int]  # how many jobs run at a time; raises InputError where nothing computes any more
-    killed: type[Exception]  # of a future whose process was killed
+    submit: "Callable[[list[Job], str], Future[list[bytes]]]"  # runs `train`
+    cores: Callable[[], int]  # number of jobs that run in parallel; raises InputError if the cluster is gone
+    killed: type[Exception]  # raised by a future whose process was killed
 
 
 def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
-    """What comes out of each job, from the store or by training. `rate` is the learning rate's key in params.yaml.
+    """Returns the result of each job, from the store or by training. `rate` is the learning rate's key in params.yaml.
 
-    A result is kept in the store as soon as it comes, and what another process is training is waited for. A job whose
-    process is killed is tried again, alone, when all others are done; after another failure nothing more begins.
-    Raises InputError for the first job in order that failed.
+    Stores each result as soon as it arrives, and waits for networks that another process is training. A job whose
+    process is killed is retried, alone, after all others; once a job raises InputError, no further job is submitted.
+    Raises InputError for the first failed job in the order of `jobs`.
     """
     store, names = Store(), [key(job) for job in jobs]
     by_name = dict(zip(names, jobs, strict=True))
@@ -63,9 +63,9 @@ def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
             for group in sorted(waiting, key=lambda group: kills[group[0]]):
                 if running and kills[group[0]]:
                     break
-                there, mine = _look(store, group)
+                there, mine = _claim_group(store, group)
                 found |= there
-                if not bar.disable:  # the time left is that of training
+                if not bar.disable:  # estimate the remaining time from training alone
                     bar.initial, bar.n = bar.initial + len(there), bar.n + len(there)
                 if mine:
                     alike = [by_name[name] for name in mine]
@@ -118,7 +118,7 @@ def train_all(stage: str, jobs: Sequence[Job], rate: str) -> list[Trained]:
 
 
 def on_all_cores(function: Callable[..., Result], arguments: Sequence[tuple[Any, ...]]) -> list[Result]:
-    """The results of a function for each of the argument tuples, in their order, by the processes that train."""
+    """Calls a function with each argument tuple in the training processes, and returns the results in order."""
     with _stopped_by_errors():
         futures = [_pool(_count()).submit(_in_process, function, *each) for each in arguments]
         try:
@@ -134,9 +134,9 @@ def _unchanged(expected: File) -> Path:
 
 
 def train(alike: list[Job], expected: str, locate: Locate = _unchanged) -> list[bytes]:
-    """What comes out of jobs that are alike but for their seeds, see `unpack`, in a process that trains.
+    """Trains jobs that differ only in their seeds, in a worker process. `unpack` reads the results.
 
-    Raises InputError where the code here is not the expected, or a file has changed.
+    Raises InputError if this process has other code than `expected`, or a file has changed.
     """
     kind = alike[0].kind
     if code(kind) != expected:
@@ -147,8 +147,8 @@ def train(alike: list[Job], expected: str, locate: Locate = _unchanged) -> list[
     return results
 
 
-def _look(store: Store, group: list[str]) -> tuple[dict[str, bytes], list[str]]:
-    """What of a group is in the store, and what is to be trained here. The rest is trained by another process."""
+def _claim_group(store: Store, group: list[str]) -> tuple[dict[str, bytes], list[str]]:
+    """Returns a group's results in the store, and the names to train here; other processes are training the rest."""
     found, mine = dict[str, bytes](), []
     for name in group:
         if store.claim(name):
@@ -162,7 +162,7 @@ def _look(store: Store, group: list[str]) -> tuple[dict[str, bytes], list[str]]:
 
 
 def _groups(by_name: dict[str, Job]) -> list[list[str]]:
-    """One network a job on processors; all that are alike at once on a device."""
+    """Groups networks to train in one job: one each on the CPU; on a device, all that differ only in their seeds."""
     if not os.environ.get("MLP_DEVICE"):
         return [[name] for name in by_name]
     return [list(group) for _, group in groupby(by_name, lambda name: by_name[name]._replace(seed=0))]
@@ -174,7 +174,7 @@ def _name(job: Job) -> str:
 
 
 def _workers() -> Workers:
-    """Where jobs run. It changes no result, so it comes from the environment."""
+    """Returns where jobs run. This affects no result, so it is set by environment variables."""
     address = os.environ.get("DASK_SCHEDULER_ADDRESS")
     if not address:
         count = _count()
@@ -197,7 +197,7 @@ def _count() -> int:
 
 @cache
 def _pool(count: int) -> ThreadPoolExecutor:
-    """Threads that each have a process of their own: so it is known which job a process had that was killed."""
+    """Returns a pool of threads with one process each, so that it is known which job a killed process was running."""
     return ThreadPoolExecutor(count)
 
 
@@ -205,8 +205,8 @@ def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
     thread = threading.current_thread()
     if thread not in _processes:
         _processes[thread] = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process)
-        # Ctrl-C is for the stage, which ends its processes; they inherit this. To set it earlier would be no use: what
-        # the executor starts first, Python's resource tracker, takes it back.
+        # Ctrl-C is for the stage, which ends its processes; they inherit this mask. It cannot be set earlier, because
+        # Python's resource tracker, which the executor starts first, unblocks the signal.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         return _processes[thread].submit(function, *arguments).result()
@@ -217,7 +217,7 @@ def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
 
 @contextmanager
 def _stopped_by_errors() -> Iterator[None]:
-    """Ends all processes, which would finish their jobs and all that wait otherwise."""
+    """Kills all processes if the block fails; otherwise they would first finish all running and queued jobs."""
     try:
         yield
     except BaseException:
@@ -244,7 +244,7 @@ def _start_process() -> None:
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would wait for its next job for ever."""
+    """Ends this process when its parent is killed; otherwise it would wait forever for its next job."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

@@ -1,4 +1,4 @@
-"""The networks that are compared on the images, by name: what trains, measures, draws or reports them asks here."""
+"""Defines, by name, the networks that are compared on the images, for the stages that train, test or report them."""
 
 from collections.abc import Callable
 from typing import Any
@@ -26,5 +26,5 @@ def settings_of(group: Training) -> Settings:
     return Settings(group.epochs, group.batch_size, group.learning_rate)
 
 
-# what a stage's schema reads of params.yaml, and the images, to what is trained and how
+# each function maps a stage's parameters and the images' description to an architecture and its settings
 NETWORKS: dict[str, Callable[[Any, Description], tuple[Architecture, Settings]]] = {"shallow": shallow, "deep": deep}

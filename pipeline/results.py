@@ -1,4 +1,4 @@
-"""The tables and numbers that stages wrote, as pages read them: checked, so that a damaged file is named."""
+"""Reads and checks the tables and numbers that stages wrote, so that a page reports which file is damaged."""
 
 import io
 from collections.abc import Hashable, Iterable, Iterator
@@ -12,12 +12,12 @@ from mlp.errors import reading
 from pipeline.params import Schema
 from pipeline.tables import mean_and_std
 
-MOST = 1e100  # of a number: the squares of larger ones could overflow
+MAX_NUMBER = 1e100  # bound on numbers: the squares of larger ones could overflow
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
 class Columns(NamedTuple):
-    """Names of columns, with spaces between, by what is in them."""
+    """Names of columns, separated by spaces, grouped by the type of their cells."""
 
     texts: str = ""
     integers: str = ""
@@ -25,7 +25,7 @@ class Columns(NamedTuple):
     maybe_numbers: str = ""  # a cell may be empty
 
 
-# of tables that several pages show
+# columns of tables that several pages show
 OF_NETWORKS = Columns("network", "parameters multiply_adds seed", "accuracy loss calibration_error")
 OF_SIZES = Columns("hidden standing", "parameters multiply_adds seed", "test_accuracy", "validation_accuracy")
 OF_PRICES = Columns("houses model split", numbers="rmse rmsle r2")
@@ -45,13 +45,13 @@ class Comparison(Schema):
 
 
 class Evaluation(Schema):
-    """Of metrics/evaluation.json."""
+    """The part of metrics/evaluation.json that pages use."""
 
     comparison: Comparison
 
 
 def read_csv(path: str, columns: Columns, may_be_empty: bool = False) -> pd.DataFrame:
-    """The named columns of a table that a stage wrote. Raises InputError where one is missing, or has other cells."""
+    """Reads columns of a table that a stage wrote. Raises InputError if one is missing or has cells of another type."""
     texts, integers, numbers, maybe = (names.split() for names in columns)
     kinds = dict.fromkeys(texts, str) | dict.fromkeys(integers, int) | dict.fromkeys(numbers + maybe, float)
     with reading(Path(path)):
@@ -69,7 +69,7 @@ def read_csv(path: str, columns: Columns, may_be_empty: bool = False) -> pd.Data
         )
         for name in integers + numbers + maybe:
             cells = table[name].dropna() if name in maybe else table[name]
-            if not (cells.abs() < MOST).all():
+            if not (cells.abs() < MAX_NUMBER).all():
                 raise ValueError(f"column {name}: not all numbers")
         if table.empty and not may_be_empty:
             raise ValueError("no rows")
@@ -77,14 +77,14 @@ def read_csv(path: str, columns: Columns, may_be_empty: bool = False) -> pd.Data
 
 
 def over_seeds(table: pd.DataFrame, key: str, **measures: str) -> Iterator[dict[Hashable, Any]]:
-    """For each value of a column: its number of seeds, what they share, and each measure in its format."""
+    """Yields, for each value of a column, its first row, number of seeds, and mean ± deviation of each measure."""
     for _, group in table.groupby(key, sort=False):
         summaries = {name: mean_and_std(group[name].dropna().tolist(), form) for name, form in measures.items()}
         yield group.iloc[0].to_dict() | summaries | {"seeds": len(group)}
 
 
 def seeds_alike(table: pd.DataFrame, key: str, measure: str, groups: Iterable[object]) -> list[list[float]]:
-    """A measure of each group, by seed. Raises ValueError where not all groups have rows of the same seeds."""
+    """Returns a measure of each group, by seed. Raises ValueError unless all groups have the same seeds in order."""
     found = [table[table[key] == group] for group in groups]
     if any(each.seed.empty or each.seed.tolist() != found[0].seed.tolist() for each in found):
         raise ValueError(f"not the same seeds for each {key}")

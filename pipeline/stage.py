@@ -1,4 +1,4 @@
-"""Running a stage or another command, and what its user sees of errors."""
+"""Runs a stage or another command, and reports errors to the user."""
 
 import gc
 import json
@@ -24,10 +24,10 @@ EXPERIMENTS = Path(".dvc/tmp/exps")  # where DVC keeps the locks and processes o
 
 
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
-    """Runs a stage on what its schema reads from params.yaml."""
-    gc.freeze()  # what is imported stays, so that nobody looks for garbage in it, not even as the process ends
+    """Runs a stage with the parameters that its schema reads from params.yaml."""
+    gc.freeze()  # imported objects stay alive: do not search them for garbage, not even at exit
     gc.enable()
-    name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # from another folder DVC writes ../dvc.yaml:name
+    name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # DVC writes ../dvc.yaml:name if run from another folder
 
     def work() -> None:
         remove_unfinished()
@@ -42,36 +42,36 @@ def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
 
 @contextmanager
 def _nothing_changes(stage: str, schema: type[Params]) -> Iterator[Params]:
-    """Yields the parameters. Raises InputError if by the end they or what DVC takes the stage to depend on has changed.
+    """Yields the parameters. Raises InputError if they or a dependency in dvc.yaml change during the block.
 
-    DVC records both as they are by then, whatever the outputs were made from.
+    DVC would record their state after the stage, even though the outputs were made from an earlier one.
     """
     params = load(schema)
     paths = YAML(typ="safe").load(Path("dvc.yaml"))["stages"][stage]["deps"]
-    # one may have a parameter in it, such as ${preprocess_prices.file}
+    # a path may contain a parameter, such as ${preprocess_prices.file}
     named = [re.sub(r"\$\{(.+?)\}", lambda key: attrgetter(key[1])(params), path) for path in paths]
-    dependencies = {Path(path): _written(Path(path)) for path in named}
+    dependencies = {Path(path): _modification_times(Path(path)) for path in named}
     yield params
     if load(schema) != params:
         raise InputError(f"params.yaml: changed while the stage ran; {AGAIN}")
     for path, written in dependencies.items():
-        if _written(path) != written:
+        if _modification_times(path) != written:
             raise InputError(f"{path}: changed while the stage ran; {AGAIN}")
 
 
-def _written(path: Path) -> dict[Path, int]:
-    """When a file, or a folder and all that is in it, was written."""
+def _modification_times(path: Path) -> dict[Path, int]:
+    """Returns the modification times, in ns, of a file, or of a folder and everything in it."""
     return {each: each.stat().st_mtime_ns for each in (path, *path.rglob("*"))}
 
 
 @contextmanager
 def _no_experiment_starts() -> Iterator[None]:
-    """Has DVC refuse `dvc exp run` in this folder. Raises InputError where one was already starting.
+    """Makes DVC refuse `dvc exp run` in this folder. Raises InputError if an experiment was already starting.
 
-    As it starts, an experiment takes changes back for a moment and restores outputs, even those that a stage has just
+    When it starts, an experiment temporarily reverts changes and restores outputs, even those that a stage has just
     replaced; DVC would record them as that stage's.
     """
-    from dvc.exceptions import DvcException  # here, as only stages need them, and importing takes a fifth of a second
+    from dvc.exceptions import DvcException  # imported here: only stages need it, and it takes 0.2 seconds
     from dvc.fs import localfs
     from dvc.lock import LockError
     from dvc.rwlock import rwlock
@@ -79,7 +79,7 @@ def _no_experiment_starts() -> Iterator[None]:
     EXPERIMENTS.mkdir(parents=True, exist_ok=True)
     started = InputError(f"`dvc exp run` started in this folder, too; {AGAIN}")
     try:
-        # what `dvc exp run` locks first, for as long as it puts changes aside
+        # `dvc exp run` takes this lock first, and holds it while it stashes changes
         with rwlock(str(EXPERIMENTS), localfs, " ".join(sys.orig_argv), ["refs/exps/stash"], [], hardlink=False):
             if _other_experiment():
                 raise started
@@ -93,8 +93,8 @@ def _no_experiment_starts() -> Iterator[None]:
 
 
 def _other_experiment() -> bool:
-    """Whether an experiment that did not start this process runs in this folder."""
-    with suppress(OSError, ValueError, psutil.Error):  # none, or it was killed
+    """Returns whether an experiment other than the one that started this process runs in this folder."""
+    with suppress(OSError, ValueError, psutil.Error):  # there is none, or it was killed
         number = json.loads((EXPERIMENTS / "run/workspace/workspace.json").read_text(encoding="utf-8"))["pid"]
         process = psutil.Process(number)
         return "dvc" in " ".join(process.cmdline()) and process not in psutil.Process().parents()
@@ -102,10 +102,10 @@ def _other_experiment() -> bool:
 
 
 def exit_on_user_error(command: Callable[[], None]) -> None:
-    """Runs a command. What the user can mend ends in one line and exit status 1, and so does Ctrl-C."""
+    """Runs a command. Exits with a message and status 1, without a traceback, on Ctrl-C or a user error."""
     if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:  # or bytes would depend on the locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # as in the background
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # background jobs ignore it
         signal.signal(signal.SIGINT, _interrupt_once)
     try:
         command()
@@ -114,9 +114,9 @@ def exit_on_user_error(command: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         sys.exit("interrupted")
     finally:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all is done, and an exit is no place for an exception
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not raise an exception during exit
 
 
 def _interrupt_once(*_: object) -> NoReturn:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would only stop the clearing up
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would only interrupt the cleanup
     raise KeyboardInterrupt

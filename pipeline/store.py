@@ -1,6 +1,6 @@
-"""The store of trained networks: what comes out of each job, under the SHA-256 of everything that determines it.
+"""The store of trained networks: the result of each job, under the SHA-256 of everything that determines it.
 
-It changes no result, so the environment says where it is: MLP_STORE names a folder, or is `off`.
+It affects no result, so its place is set by an environment variable: MLP_STORE names a folder, or is `off`.
 """
 
 import fcntl
@@ -18,11 +18,11 @@ from pipeline.files import atomic_output
 from pipeline.imports import ROOT, modules
 from pipeline.training import Job
 
-LIBRARIES = ("numpy", "pydantic", "safetensors", "torch")  # that decide a byte of a network's file
+LIBRARIES = ("numpy", "pydantic", "safetensors", "torch")  # that affect the bytes of a network's file
 
 
 def key(job: Job) -> str:
-    """The name of a job's result: all that determines it, and nothing else."""
+    """Returns the name of a job's result: the SHA-256 of everything that determines it, and of nothing else."""
     files = [each and each.sha256 for each in (*job.training, job.validation)]
     content = job._replace(training=[], validation=None)._asdict() | {"files": files, "code": code(job.kind)}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
@@ -30,14 +30,14 @@ def key(job: Job) -> str:
 
 @cache
 def code(kind: str) -> str:
-    """The SHA-256 of all that trains a kind of job: modules of this repository, and versions of libraries."""
+    """Returns the SHA-256 of the code that trains a kind of job: this repository's modules, and library versions."""
     sources = {path: (ROOT / path).read_text(encoding="utf-8") for path in modules(f"pipeline.training.{kind}")}
     versions = {name: version(name) for name in LIBRARIES}
     return hashlib.sha256(json.dumps([sources, versions], sort_keys=True).encode()).hexdigest()
 
 
 class Store:
-    """A folder that any number of processes share. Without one, nothing is found and nothing is kept."""
+    """A folder that any number of processes can share. If it is off, nothing is found and nothing is kept."""
 
     def __init__(self) -> None:
         name = os.environ.get("MLP_STORE", str(_clone() / "store"))
@@ -62,7 +62,7 @@ class Store:
         return content
 
     def put(self, name: str, content: bytes) -> None:
-        """Whole or not at all, even if the machine goes down; then gives the claim up."""
+        """Writes a result completely or not at all, even if the machine crashes, then releases the claim."""
         if self.folder:
             with atomic_output(self._path(name)) as path, path.open("wb") as file:
                 file.write(_digest(name, content).encode() + b"\n" + content)
@@ -71,26 +71,26 @@ class Store:
             self.release(name)
 
     def claim(self, name: str) -> bool:
-        """Whether no other process that lives is training this network; it then is this process that does."""
+        """Claims a network for training by this process. Returns False if another live process has claimed it."""
         if not self.folder:
             return True
         try:
-            fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _place(name))
+            fcntl.lockf(self.claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _lock_offset(name))
         except BlockingIOError:
             return False
         return True
 
     def release(self, name: str) -> None:
         if self.folder:
-            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, _place(name))
+            fcntl.lockf(self.claims, fcntl.LOCK_UN, 1, _lock_offset(name))
 
     def _path(self, name: str) -> Path:
         assert self.folder
         return self.folder / name[:2] / name
 
 
-def _place(name: str) -> int:
-    """Of a network's byte in the file of claims: a lock on it ends with its process, and needs no file of its own."""
+def _lock_offset(name: str) -> int:
+    """Returns a network's offset in the claims file: a lock there ends with its process and needs no extra file."""
     return int(name[:15], 16)
 
 
@@ -99,6 +99,6 @@ def _digest(name: str, content: bytes) -> str:
 
 
 def _clone() -> Path:
-    """The folder of the clone; an experiment from DVC's queue runs in a copy below its .dvc/tmp."""
+    """Returns the folder of the clone; an experiment from DVC's queue runs in a copy below the clone's .dvc/tmp."""
     here = Path.cwd()
     return next((parent.parents[2] for parent in here.parents if parent.parts[-3:] == (".dvc", "tmp", "exps")), here)

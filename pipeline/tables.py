@@ -1,4 +1,4 @@
-"""Tables of results, as CSV and as Markdown, and how a number over several seeds is written."""
+"""Formats tables of results as CSV and Markdown, and numbers over several seeds."""
 
 import csv
 import io
@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable, Sequence
 
 
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[object]], settings: Collection[str] = ()) -> str:
-    """A table as text that is the same on every system: fractions have six decimals at most, but in `settings`.
+    """Returns a table as text that is the same on every system, with floats rounded to six decimals.
 
-    These columns tell rows apart, so that their numbers are written as they are.
+    Columns in `settings` are not rounded, because their numbers distinguish rows.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -28,7 +28,7 @@ def markdown_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def mean_and_std(values: Sequence[float], form: str = ".4f") -> str:
-    """Mean ± sample standard deviation over seeds. One seed has no deviation."""
+    """Formats the mean ± sample standard deviation over seeds, or only the mean of one seed."""
     if not len(values):
         return "not measured"
     mean = format(statistics.mean(values), form)
@@ -36,7 +36,7 @@ def mean_and_std(values: Sequence[float], form: str = ".4f") -> str:
 
 
 def summary(values: list[float]) -> dict[str, float | None]:
-    """Mean and sample standard deviation over seeds, with six decimals. One seed has no deviation."""
+    """Returns the mean and sample standard deviation over seeds, to six decimals. One seed has no deviation."""
     return {
         "mean": round(statistics.mean(values), 6) if values else None,
         "std": round(statistics.stdev(values), 6) if len(values) > 1 else None,

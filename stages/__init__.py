@@ -9,15 +9,15 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-if sys.stderr is None:  # closed, as by `2>&-`; the first file that is opened would take its place
+if sys.stderr is None:  # closed, as by `2>&-`: the next file opened would take its descriptor
     sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     os.set_inheritable(sys.stderr.fileno(), True)
 
-# each library reads these once, when a process first imports it or starts
-os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # networks train side by side: more threads would get in the way
-os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "100000000")  # glibc keeps the memory of arrays for the next ones
+# each library reads these only once, at import or when the process starts
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # networks train in parallel: more threads would slow them down
+os.environ.setdefault("MALLOC_MMAP_THRESHOLD_", "100000000")  # glibc keeps the memory of arrays for reuse
 os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "1000000000")
-# tqdm reads these once, when a stage imports it: a log gets a line every few seconds in place of a moving bar
+# tqdm reads these only once, at import: a log gets a line every few seconds instead of a progress bar
 if not sys.stderr.isatty():
     os.environ.setdefault("TQDM_MININTERVAL", "5")
     os.environ.setdefault(
@@ -31,13 +31,13 @@ def _interrupted(*_: object) -> NoReturn:
 
 
 def _end_with_dvc() -> None:
-    """A stage whose DVC was killed could replace the outputs of the one that the next DVC starts."""
-    import psutil  # here, as Ctrl-C is to be handled first
+    """Ends the stage if DVC is killed; otherwise it could replace the outputs of the stage that the next DVC starts."""
+    import psutil  # imported here so that Ctrl-C is handled before
 
     with suppress(psutil.NoSuchProcess):
         child = psutil.Process()
         parent = child.parent()
-        if parent and parent.cmdline()[-2:-1] == ["-c"]:  # the shell: bash becomes the stage, dash stays in between
+        if parent and parent.cmdline()[-2:-1] == ["-c"]:  # a shell: dash stays in between, bash becomes the stage
             child, parent = parent, parent.parent()
         # if DVC was killed before this, init has adopted its child
         if parent and (parent.pid > 1 or "dvc" in " ".join(parent.cmdline())):
@@ -46,9 +46,9 @@ def _end_with_dvc() -> None:
     os._exit(1)
 
 
-if sys.argv[0] == "-m":  # what `python -m stages.<name>` says until that module is found
+if sys.argv[0] == "-m":  # the value under `python -m stages.<name>` until that module is found
     # until `pipeline.stage.run` takes over
     signal.signal(signal.SIGINT, _interrupted)
-    gc.disable()  # nothing of what is imported is garbage; looking for it takes a quarter of importing torch
+    gc.disable()  # importing creates no garbage, and searching for it takes a quarter of the time to import torch
     if "DVC_STAGE" in os.environ:
         threading.Thread(target=_end_with_dvc, daemon=True).start()

@@ -1,4 +1,4 @@
-"""Checks all of params.yaml, so that a mistake in it shows before anything is trained."""
+"""Validates params.yaml, so that a mistake is reported before anything is trained."""
 
 from pipeline.datasets import source
 from pipeline.params.complete import Params

@@ -1,4 +1,4 @@
-"""Trains the lecture's deep network at several learning rates, with the losses of its first epoch step by step."""
+"""Trains the lecture's deep network at several learning rates, and records losses of steps of its first epoch."""
 
 from pathlib import Path
 
@@ -43,8 +43,8 @@ def main(params: Params) -> None:
 
 
 def _accuracies(job: Job, trained: Trained) -> tuple[float, float]:
-    """A network's accuracy on all images that it learnt from, and on the test images."""
-    from mlp import checkpoints  # torch takes two seconds, and only workers need it
+    """Returns a network's accuracy on all images that it was trained on, and on the test images."""
+    from mlp import checkpoints  # importing torch takes two seconds; only workers need it
     from mlp.evaluation import accuracy
     from mlp.images import joined, load
     from mlp.prediction import predict

@@ -1,4 +1,4 @@
-"""Trains deep networks of several sizes, chooses one on the validation images, then tests them all."""
+"""Trains deep networks of several sizes, chooses one by its validation accuracy, then tests them all."""
 
 import statistics
 from pathlib import Path
@@ -27,7 +27,7 @@ class Params(Schema):
 
 
 class Size(NamedTuple):
-    """One network of one size."""
+    """The scores of one network."""
 
     hidden: str
     parameters: int
@@ -76,8 +76,8 @@ def main(params: Params) -> None:
 
 
 def _score(job: Job, trained: Trained, training_images: int) -> tuple[Size, Correct]:
-    """A network's scores, and about which test images it is right."""
-    from mlp import checkpoints  # torch takes two seconds, and only workers need it
+    """Returns a network's scores, and whether it classifies each test image correctly."""
+    from mlp import checkpoints  # importing torch takes two seconds; only workers need it
     from mlp.evaluation import correct, parameter_count, training_multiply_adds
     from mlp.images import load
     from mlp.prediction import predict

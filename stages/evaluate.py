@@ -1,4 +1,4 @@
-"""Measures all trained networks on the test images, and compares both kinds."""
+"""Measures all trained networks on the test images, and compares the shallow with the deep ones."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Params(Schema):
 
 
 class Scores(NamedTuple):
-    """Of one network on the test images."""
+    """The scores of one network on the test images."""
 
     network: str
     parameters: int
@@ -55,12 +55,12 @@ def main(params: Params) -> None:
     test, training = (
         images.load(Path(f"data/processed/{split}.safetensors"), of.pixels, len(classes)) for split in ("test", "train")
     )
-    logits: dict[str, list[Tensor]] = {name: [] for name in NETWORKS}  # of each seed
+    logits: dict[str, list[Tensor]] = {name: [] for name in NETWORKS}  # one tensor for each seed
     rows = []
     for name in NETWORKS:
         for seed, path in zip(params.seeds, by_seed(Path("models", name), params.seeds), strict=True):
             network, found = checkpoints.predict_from_file(path, params.dataset, test.examples(), len(classes))
-            epochs = checkpoints.read_origin(path).settings.epochs
+            epochs = checkpoints.read_metadata(path).settings.epochs
             multiply_adds = training_multiply_adds(network, len(training.labels) * epochs)
             loss = mean_cross_entropy(found, test.labels)
             calibration_error = expected_calibration_error(reliability(found, test.labels))
@@ -68,7 +68,7 @@ def main(params: Params) -> None:
             rows.append(Scores(name, parameter_count(network), multiply_adds, seed, score, loss, calibration_error))
             logits[name].append(found)
 
-    labels = test.labels.repeat(len(params.seeds))  # of all seeds together
+    labels = test.labels.repeat(len(params.seeds))  # one copy for each seed
     shares = [
         (name, actual, predicted, share)
         for name in NETWORKS
@@ -110,7 +110,7 @@ def main(params: Params) -> None:
 
 
 def _mistakes(logits: Tensor, labels: Tensor) -> Iterator[tuple[int, int, int, float, float]]:
-    """The most confident errors: index of the image, actual and predicted class, their probabilities."""
+    """Yields the most confident errors: index of the image, actual and predicted class, their probabilities."""
     of_classes = probabilities(logits)
     confidences, predicted = of_classes.max(dim=1)
     wrong = (predicted != labels).nonzero().flatten()

@@ -1,7 +1,7 @@
-"""Measures the networks on house prices, beside ridge regression and the median of the training prices.
+"""Measures the networks on house prices against ridge regression and the median of the training prices.
 
-Dollars have cents, and other measures four decimals: what LAPACK makes of ridge regression depends on the machine, from
-the fifteenth digit on.
+Dollars are rounded to cents and other measures to four decimals, because LAPACK's results for ridge regression differ
+between machines from the fifteenth digit on.
 """
 
 import statistics
@@ -23,7 +23,7 @@ from pipeline.params.evaluate_prices import EvaluatePrices
 from pipeline.stage import run
 from pipeline.tables import csv_text
 
-MOST_DOLLARS = 1e15  # of a predicted price: far beyond it, no measure of its error means anything
+MAX_DOLLARS = 1e15  # bound on predicted prices: far beyond it, error measures are meaningless
 
 
 class Params(Schema):
@@ -45,7 +45,7 @@ def main(params: Params) -> None:
                 ("ridge", "", data.dollars(torch.from_numpy(ridge.predict(data.inputs().numpy())))),
             ]
             for model, seed, predicted in [*baselines, *_networks(houses, params.seeds, data)]:
-                if not ((predicted > 0) & (predicted < MOST_DOLLARS)).all():
+                if not ((predicted > 0) & (predicted < MAX_DOLLARS)).all():
                     raise InputError(
                         f"data/prices/{houses}: {model} predicts prices from {predicted.min():.3g} to "
                         f"{predicted.max():.3g} dollars for the {split} split; needed: an Excel file without extreme "
@@ -71,13 +71,13 @@ def main(params: Params) -> None:
 
 
 def _ridge(training: Houses, validation: Houses, penalties: list[float]) -> Ridge:
-    """Ridge regression of the logarithm of the price, with the penalty that does best on the validation split."""
+    """Fits ridge regression to the logarithm of the price, with the penalty that is best on the validation split."""
     ridges = [Ridge(alpha=penalty).fit(training.inputs(), training.targets()) for penalty in penalties]
     return max(ridges, key=lambda ridge: ridge.score(validation.inputs(), validation.targets()))
 
 
 def _networks(houses: str, seeds: list[int], data: Houses) -> Iterator[tuple[str, str, Tensor]]:
-    """Kind, seed and predicted prices of each trained network."""
+    """Yields the kind, seed and predicted prices of each trained network."""
     for kind in ("shallow", "deep"):
         for seed, path in zip(seeds, by_seed(Path("models/prices", houses, kind), seeds), strict=True):
             _, outputs = predict_from_file(path, f"ames/{houses}", data.examples(), 1)
@@ -85,7 +85,7 @@ def _networks(houses: str, seeds: list[int], data: Houses) -> Iterator[tuple[str
 
 
 def _scores(prices: Tensor, predicted: Tensor) -> tuple[float, float, float]:
-    """Root mean squared error in dollars, that of ln(1 + price), and R² of ln(price)."""
+    """Returns the root mean squared error in dollars, that of ln(1 + price), and R² of ln(price)."""
     return (
         round(root_mean_squared_error(prices, predicted), 2),
         round(root_mean_squared_log_error(prices, predicted), 4),

@@ -1,4 +1,4 @@
-"""Writes docs/lecture.md with its picture, and plots/claims.csv: the lecture's claims beside what was measured."""
+"""Writes docs/lecture.md with its picture, and plots/claims.csv: the lecture's claims and the measured results."""
 
 import math
 import statistics
@@ -25,10 +25,10 @@ from pipeline.tables import csv_text, markdown_table, mean_and_std
 from pipeline.templates import render
 
 SHALLOW_ALONE, SHALLOW, DEEP = 0.9712, 0.9649, 0.9367  # the lecture's test accuracies
-# and its losses of single batches in the deep network's first epoch, by step
+# the lecture's losses of single batches in the deep network's first epoch, by step
 CURVE = {25: 2.2469, 50: 2.1274, 75: 1.9379, 100: 1.8415, 125: 1.6548, 150: 1.466, 175: 1.2895, 200: 1.1478, 225: 0.991}
 LOGITS = np.array([-1, 4, 10, 5, 7, 1, 4, -2, -1, 2]) / 20
-# the settings with which its claims are judged here
+# claims are judged only with these settings
 SETTINGS = {
     "shallow": "64 hidden units, 5 epochs, batch size 64, learning rate 0.001",
     "deep": "[80, 40, 20] hidden units, 10 epochs, batch size 256, learning rate 0.001",
@@ -149,9 +149,9 @@ def about_number(claim: str, claimed: float, ours: list[float], differs: str = "
 
 
 def about_curve(rate: float, curve: pd.DataFrame) -> Claim:
-    """All printed losses of the first epoch at once: held if each fits, of the steps that there are."""
+    """Judges all printed losses of the first epoch together: held if the loss of every step that was run fits."""
     losses = {step: curve.training_loss[curve.step == step].tolist() for step in CURVE if step in curve.step.tolist()}
-    verdicts = [verdict_on_number(CURVE[step], ours, at_once=len(losses)) for step, ours in losses.items()]
+    verdicts = [verdict_on_number(CURVE[step], ours, simultaneous=len(losses)) for step, ours in losses.items()]
     verdict = next((each for each in (FAILED, OPEN) if each in verdicts), HELD if verdicts else OPEN)
     return Claim(
         f"Losses of the deep network's first epoch, at learning rate {rate}",
@@ -175,15 +175,15 @@ def about_order(shallow: list[float], deep: list[float], shown: str) -> Claim:
 
 
 def about_overfitting(curves: pd.DataFrame, rates: pd.DataFrame) -> tuple[Claim, str]:
-    """The claim, and what follows from the curves.
+    """Returns the claim, and a text on what follows from the curves.
 
-    A network overfits if it is better on training images than on others. It does not if another learning rate makes
-    it better on test images than it is on its own training images: then it is undertrained.
+    A network overfits if it is better on training images than on others. It does not overfit if, at another learning
+    rate, it is better on test images than it is here on its own training images: then it is undertrained.
     """
     means = curves[curves.step.isin(list(CURVE))].groupby(["learning_rate", "step"]).training_loss.mean().unstack()
     distances = means.sub(pd.Series(CURVE)).pow(2).mean(axis=1)
     nearest = distances.idxmin() if len(distances) else rates.learning_rate[0]
-    best = rates.groupby("learning_rate").training_accuracy.mean().idxmax()  # test images choose nothing
+    best = rates.groupby("learning_rate").training_accuracy.mean().idxmax()  # never chosen on test images
     its, others = (rates[rates.learning_rate == rate] for rate in (nearest, best))
     training, test, most = its.training_accuracy.tolist(), its.test_accuracy.tolist(), others.test_accuracy.tolist()
     verdict = verdict_on_order(training, test)
@@ -220,7 +220,7 @@ def about_smallest(sizes: pd.DataFrame, comparisons: pd.DataFrame) -> Claim:
 
 
 def about_constants() -> Iterator[Claim]:
-    """Constants of the data and of arithmetic, from all training images."""
+    """Yields claims on constants of the data, from all training images, and on arithmetic."""
     images = description()
     result = " ".join(f"{value:.8f}".rstrip("0") for value in softmax(LOGITS))
     for claim, lecture, here in [
@@ -239,7 +239,7 @@ def training(group: Training) -> str:
 
 
 def picture(curves: pd.DataFrame) -> Chart:
-    """A Vega-Lite chart of the first epoch: each seed thin, their mean thick, the lecture's losses as points."""
+    """Returns a Vega-Lite chart of the first epoch: thin lines are seeds, thick ones means, points the lecture's."""
     lecture = [{"step": step, "training_loss": loss, "of": "the lecture"} for step, loss in CURVE.items()]
     ours = curves.assign(of=[f"learning rate {rate}" for rate in curves.learning_rate])
     axes = {

@@ -1,4 +1,4 @@
-"""Writes the page that `dvc plots` fills: with all scripts in it, so that its charts show without a network."""
+"""Writes the page that `dvc plots` fills. It contains all scripts, so that its charts work offline."""
 
 import vl_convert
 

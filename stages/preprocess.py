@@ -1,4 +1,4 @@
-"""Splits the training images into training and validation, and measures what the networks need to know of them."""
+"""Splits the training images into training and validation, and computes the image size and pixel statistics."""
 
 import json
 from pathlib import Path
@@ -51,7 +51,7 @@ def main(params: Params) -> None:
 
 
 def _read(split: Path, classes: int) -> tuple[Tensor, Tensor]:
-    """Images, uint8 [n, height, width], and their labels, int64 [n], among them each from 0 to `classes` - 1."""
+    """Returns images, uint8 [n, height, width], and labels, int64 [n], in which all from 0 to `classes` - 1 occur."""
     images, labels = (read_idx(Path(f"{split}-{content}-ubyte")) for content in ("images-idx3", "labels-idx1"))
     if images.ndim != 3 or labels.shape != images.shape[:1] or 0 in images.shape[1:]:
         shapes = [list(each.shape) for each in (images, labels)]

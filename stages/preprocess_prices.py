@@ -1,4 +1,4 @@
-"""Splits the houses into training, validation and test splits: once with all of them, once without the large ones."""
+"""Splits the houses into training, validation and test splits, once with and once without the large ones."""
 
 from pathlib import Path
 

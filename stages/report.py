@@ -1,4 +1,4 @@
-"""Writes report.html with everything the pipeline found, and the README's picture."""
+"""Writes report.html with all results of the pipeline, and the README's picture."""
 
 import base64
 import hashlib
@@ -35,8 +35,8 @@ from pipeline.results import (
 from pipeline.stage import run
 from pipeline.templates import render
 
-MODELS = ["ridge", "shallow", "deep"]  # whose predictions of prices are drawn
-CONFUSIONS = 5  # listed of each network
+MODELS = ["ridge", "shallow", "deep"]  # models whose predicted prices are drawn
+CONFUSIONS = 5  # listed for each network
 
 PAIRS = Columns("first second verdict", numbers="difference low high adjusted_p_value")
 CURVES = Columns("", "epoch", "training_loss", "validation_loss validation_accuracy")
@@ -61,7 +61,7 @@ def main(params: Params) -> None:
     cost = pd.concat([networks, sizes.rename(columns={"test_accuracy": "accuracy"})])
     cost = cost[["network", "hidden", "standing", "parameters", "multiply_adds", "accuracy"]].fillna("")
     by_size = chart("networks", cost, x="parameters", x_label="number of parameters", y="accuracy")
-    accuracies = _curves("validation_accuracy")  # none without validation images
+    accuracies = _curves("validation_accuracy")  # empty without validation images
     losses = _curves("training_loss", "validation_loss")
     charts = {
         "accuracies": chart("learning_curves", accuracies, y="value", y_label="validation accuracy"),
@@ -109,19 +109,19 @@ def main(params: Params) -> None:
 
 
 class Size(Schema):
-    """Of metrics/sizes.json."""
+    """The part of metrics/sizes.json that the report shows."""
 
     hidden: str | None
 
 
 class Penalty(Schema):
-    """Of metrics/binary.json."""
+    """The part of metrics/binary.json that the report shows."""
 
     l1_penalty: Finite
 
 
 def answer(comparison: Comparison, dataset: str, images: int) -> str:
-    """What `evaluate` found, in one sentence."""
+    """Returns the result of `evaluate` as one sentence."""
     shares = (comparison.low, comparison.difference, comparison.high)
     points = (round(100 * share, 2) + 0.0 for share in shares)  # 0.0 makes -0.0 positive
     low, difference, high = (f"{each:+.2f}" for each in points)
@@ -136,15 +136,15 @@ def answer(comparison: Comparison, dataset: str, images: int) -> str:
 
 
 def _curves(*measures: str) -> pd.DataFrame:
-    """A row for each value of these measures, and the file and field that it comes from, as DVC names them."""
+    """Returns a row for each value of these measures, with its source in `filename` and `field`, as DVC names them."""
     curves = [read_csv(f"plots/curves/{name}.csv", CURVES).assign(filename=f"{name}.csv") for name in NETWORKS]
     return pd.concat(curves).melt(["filename", "epoch"], list(measures), "field").dropna()
 
 
 def _sizes(sizes: pd.DataFrame, pairs: pd.DataFrame) -> Iterator[dict[Hashable, Any]]:
-    """For each size, the best first: its accuracies, and how it compares with the best and with all others.
+    """Yields for each size, best first, its accuracies and its comparisons with the best and with all others.
 
-    The first of a pair is the more accurate.
+    The first of each pair is the more accurate.
     """
     to_best = pairs[pairs["first"] == sizes.hidden.iloc[-1]].set_index("second").to_dict("index")
     shown = pairs[pairs.verdict.str.endswith("is better")]
@@ -159,7 +159,7 @@ def _top_confusions(shares: pd.DataFrame) -> list[dict[Hashable, Any]]:
 
 
 def _mistakes() -> tuple[int, pd.DataFrame]:
-    """The number of test images, and the most confident errors, each with its picture."""
+    """Returns the number of test images, and the most confident errors, each with its image as PNG."""
     table = read_csv("plots/mistakes.csv", MISTAKES, may_be_empty=True)
     with reading(Path("data/processed/test.safetensors")):
         images = load_file("data/processed/test.safetensors")["images"]
@@ -173,7 +173,7 @@ def _mistakes() -> tuple[int, pd.DataFrame]:
 
 
 def _png(image: NDArray[np.uint8]) -> str:
-    """A picture as text for the page, not compressed: what zlib makes of it depends on the machine."""
+    """Returns an image as Base64 PNG, uncompressed because the output of zlib depends on the machine."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG", compress_level=0)
     return base64.b64encode(file.getvalue()).decode()

@@ -16,7 +16,7 @@ from pipeline.training import Job, Trained, binary
 
 
 class Scores(NamedTuple):
-    """Of one network. Losses are mean binary cross-entropies in nats, without the penalty."""
+    """The scores of one network. Losses are mean binary cross-entropies in nats, without the penalty."""
 
     l1_penalty: float
     seed: int
@@ -59,8 +59,8 @@ def main(params: Params) -> None:
 
 
 def _score(job: Job, trained: Trained) -> tuple[Scores, float]:
-    """The scores of a network, with its loss on the validation split."""
-    from mlp import checkpoints  # torch takes two seconds, and only workers need it
+    """Returns the scores of a network, and its loss on the validation split."""
+    from mlp import checkpoints  # importing torch takes two seconds; only workers need it
     from mlp.binary import binary_accuracy, l1_norm, mean_binary_cross_entropy
     from mlp.exact import Exact
     from mlp.prediction import predict

@@ -1,7 +1,7 @@
-"""A second engine for deep networks on images, from the description in docs/reproducibility.md.
+"""An independent engine for deep networks on images, written from the description in docs/reproducibility.md.
 
-It shares no code with mlp/exact.py: products are torch's in float64, passes are written by hand, and exp takes each
-entry of its tables from decimal when it needs it. Slow, and for comparison only.
+It shares no code with mlp/exact.py: matrix products are torch's in float64, the forward and backward passes are written
+by hand, and exp computes each entry of its tables with decimal on demand. It is slow and only for comparison.
 """
 
 import math
@@ -22,7 +22,7 @@ def power_of_e(numerator: int, denominator: int) -> float:
 
 
 def exp(x: float) -> float:
-    """Of numbers from -700 to 0."""
+    """Returns e^x for x from -700 to 0."""
     steps = round(x * 4096)
     rest = x - steps / 4096
     polynomial = rest * (rest * (rest / 6 + 0.5) + 1) + 1
@@ -30,7 +30,7 @@ def exp(x: float) -> float:
 
 
 def to_grid(t: Tensor, bits: int) -> Tensor:
-    """By division and rounding, where mlp/exact.py adds and subtracts a number."""
+    """Rounds to a grid by division, whereas mlp/on_numpy.py adds and subtracts a number."""
     exponent = max(math.frexp(t.abs().max().item())[1], -100)
     step = 2.0 ** (exponent - bits)
     return (t.double() / step).round() * step
@@ -46,7 +46,7 @@ def train(
     learning_rate: float,
     order: torch.Generator,
 ) -> list[Tensor]:
-    """The parameters, float32, after training: matrices and vectors in turn, as they began in `weights`."""
+    """Returns the trained parameters, float32: matrices and vectors alternately, like the initial ones in `weights`."""
     parameters = [each.clone() for each in weights]
     first, second = ([torch.zeros_like(each) for each in parameters] for _ in range(2))
     shift, divisor = round(statistics[0] * 255 * 64) / 64, statistics[1] * 255
@@ -86,6 +86,6 @@ def train(
                 gradient = each.float()
                 a.copy_(a * 0.9 + gradient)
                 b.copy_(b * 0.999 + gradient * gradient)
-                root = torch.from_numpy(np.sqrt(b.numpy()))  # torch's own is not rounded correctly
+                root = torch.from_numpy(np.sqrt(b.numpy()))  # torch's sqrt is not correctly rounded
                 parameter.copy_(parameter - a / (root + epsilon) * rate)
     return parameters

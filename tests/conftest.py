@@ -32,13 +32,13 @@ from pipeline.stage import exit_on_user_error
 from stages.download import download
 
 ROOT = Path(__file__).parents[1]
-# with this Python's commands first, `dvc` and `python` among them; one network at a time, since tests run side by side
+# this Python's commands come first, including `dvc`; one network at a time, since tests run in parallel
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "MLP_WORKERS": "1",
 }
-# stages by what they are about, in the order in which DVC runs them; check_params, lecture, plots_page and report are
-# about both, or neither
+# stages by data set, in the order in which DVC runs them; check_params, lecture, plots_page and report concern both, or
+# neither
 IMAGES = [
     "download",
     "preprocess",
@@ -49,8 +49,8 @@ IMAGES = [
     "compare_learning_rates",
 ]
 HOUSES = ["preprocess_prices", "train_prices", "evaluate_prices", "train_binary"]
-ALONE = ">/dev/null 2>&1"  # or whoever reads what `dvc queue start` says waits for its worker, too
-MOST_SECONDS = 10  # for a command that is refused, of this process
+ALONE = ">/dev/null 2>&1"  # else reading the output of `dvc queue start` also waits for its worker to exit
+MAX_SECONDS = 10  # of CPU time in this process, for a command run by `refusal`
 torch.set_num_threads(1)
 # the same examples in every run, and none too slow on a busy machine
 hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=None)
@@ -64,12 +64,12 @@ LONGEST = ["test_readme", "test_kills", "test_jobs", "test_pipeline", "test_veri
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, as some tests wait for other processes; each takes memory."""
+    """Returns one more than the number of cores, as some tests only wait, but at most 4 to limit memory."""
     return min((os.cpu_count() or 1) + 1, 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What uses a slow fixture is slow, beside what is marked so. The longest files begin first."""
+    """Marks tests that use a slow fixture as slow too, and starts the longest files first."""
     items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
     for item in items:
         if SLOW & set(getattr(item, "fixturenames", ())):
@@ -77,12 +77,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """What is imported stays: nobody looks for garbage in it, which takes a fifth of the fast tests' time."""
+    """Excludes imported objects from garbage collection, which would take a fifth of the fast tests' time."""
     gc.freeze()
 
 
 class WorkingCopy:
-    """A clone of this repository, as it is on disk, in which commands run for real."""
+    """A clone of this repository, with uncommitted changes, in which commands really run."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -100,9 +100,9 @@ class WorkingCopy:
         return done
 
     def stages_run_by(self, command: str) -> list[str]:
-        """The stages that a dvc command ran, in order; what came from a cache is not among them.
+        """Returns the stages that a DVC command ran, in order, without those restored from a cache.
 
-        Nor is `check_params`, which runs with every change of params.yaml.
+        Excludes `check_params`, which runs after every change of params.yaml.
         """
         return re.findall(r"^Running stage '(?!check_params)(\w+)'", self.run(command).stdout, re.MULTILINE)
 
@@ -122,7 +122,7 @@ class WorkingCopy:
 
 
 def clone(path: Path) -> WorkingCopy:
-    """A clone with the files of this folder, committed or not, but nothing that git ignores."""
+    """Clones the repository and commits its files as they are on disk, except those that git ignores."""
     subprocess.run(["git", "clone", "-q", ROOT, path], check=True)
     files = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -142,7 +142,7 @@ def clone(path: Path) -> WorkingCopy:
 
 
 def with_environment(copy: WorkingCopy) -> None:
-    """Gives a copy the environment that runs these tests, as if its Makefile had made it."""
+    """Links the environment that runs these tests into a copy, as if its Makefile had created it."""
     (copy.path / ".venv").mkdir()
     for part in ("bin", "lib", "pyvenv.cfg"):
         (copy.path / ".venv" / part).symlink_to(Path(sys.prefix, part))
@@ -151,13 +151,13 @@ def with_environment(copy: WorkingCopy) -> None:
 
 
 def workers_of(pid: int) -> list[psutil.Process]:
-    """The processes that train for a stage, which this process is or has started."""
+    """Returns the training processes of a stage, given its PID or that of a process that started it."""
     return descendants(pid, "spawn_main")
 
 
 @contextmanager
 def no_memory_for_large_networks(pid: int) -> Iterator[None]:
-    """Kills each process that trains and takes more than a gigabyte, as a system does that runs out of memory."""
+    """Kills each training process that uses more than a gigabyte, as the system does when memory runs out."""
     done = threading.Event()
 
     def watch() -> None:
@@ -177,17 +177,17 @@ def no_memory_for_large_networks(pid: int) -> Iterator[None]:
 
 
 def descendants(pid: int, part: str) -> list[psutil.Process]:
-    """What a process has started, and that in turn, as far as its command line has this part."""
+    """Returns the descendants of a process whose command lines contain `part`."""
     found = []
     for child in psutil.Process(pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # a zombie is none any more
+        with suppress(psutil.NoSuchProcess):  # also raised for a zombie
             if part in " ".join(child.cmdline()):
                 found.append(child)
     return found
 
 
 def at_work(copy: WorkingCopy, part: str = "") -> list[psutil.Process]:
-    """The processes that run in a copy, as far as their command lines have this part."""
+    """Returns the processes that run inside a copy and whose command lines contain `part`."""
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
@@ -197,9 +197,9 @@ def at_work(copy: WorkingCopy, part: str = "") -> list[psutil.Process]:
 
 
 def finish_queue(copy: WorkingCopy, workers: int = 1) -> None:
-    """Runs all that is queued, as docs/recovery.md says where a worker of DVC's died of itself.
+    """Runs all queued experiments, and restarts queue workers that crash, as docs/recovery.md describes.
 
-    The race of which they die can also hit `dvc queue status`.
+    The race condition that crashes them can also hit `dvc queue status`.
     """
     while "Queued" in (said := copy.run("dvc queue status || echo Queued", check=False).stdout) or "Running" in said:
         if not at_work(copy, "queue-worker"):
@@ -208,7 +208,7 @@ def finish_queue(copy: WorkingCopy, workers: int = 1) -> None:
 
 
 def kill(process: subprocess.Popen[Any]) -> None:
-    """Ends a process and all that it started, at once and without a word, as a power cut would."""
+    """Kills a process and all its descendants with SIGKILL, as a power cut would."""
     for child in psutil.Process(process.pid).children(recursive=True):
         with suppress(psutil.NoSuchProcess):
             child.kill()
@@ -217,9 +217,9 @@ def kill(process: subprocess.Popen[Any]) -> None:
 
 
 def refusal(command: Callable[[], None]) -> str | None:
-    """The line in which a command ends that runs in this process, or None where all went well.
+    """Runs a command in this process and returns its one-line error, or None if it succeeds.
 
-    Any other exception is the traceback that its user would see. It takes no longer than a user would wait.
+    Propagates any other exception: users would see its traceback. Fails after more than MAX_SECONDS of CPU time.
     """
     start = time.process_time()
     try:
@@ -230,7 +230,7 @@ def refusal(command: Callable[[], None]) -> str | None:
         return None
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        assert time.process_time() - start < MOST_SECONDS
+        assert time.process_time() - start < MAX_SECONDS
     assert isinstance(line, str)  # exit status 1
     assert "\n" not in line
     assert len(line) < 1000
@@ -238,13 +238,13 @@ def refusal(command: Callable[[], None]) -> str | None:
 
 
 def refusal_of_stage(stage: str) -> str | None:
-    """`refusal` of a stage in the working folder."""
+    """Returns the `refusal` of a stage run in the working folder."""
     module = importlib.import_module(f"stages.{stage}")
     return refusal(lambda: module.main(load(module.Params)))
 
 
 def train_here(patch: pytest.MonkeyPatch) -> None:
-    """Has jobs run in this process, which need not import torch again."""
+    """Makes jobs run in this process, where torch is imported already."""
     patch.setattr(jobs, "_in_process", lambda function, *arguments: function(*arguments))
     patch.setenv("MLP_WORKERS", "1")
     jobs._pool.cache_clear()
@@ -259,7 +259,7 @@ def run_here(copy: WorkingCopy, stages: Iterable[str], patch: pytest.MonkeyPatch
 
 
 def missing(name: str) -> NoReturn:
-    """Skips the test, but where continuous integration should have installed what it needs."""
+    """Skips the test, or fails it in continuous integration, which should have installed everything."""
     if "CI" in os.environ:
         pytest.fail(f"{name} is not installed")
     pytest.skip(f"{name} is not installed")
@@ -272,17 +272,17 @@ def free_port() -> int:
 
 
 def different(before: Mapping[Any, bytes], after: Mapping[Any, bytes]) -> list[str]:
-    """Names of what is not the same; pytest would take minutes to show the bytes."""
+    """Returns the names whose contents differ; pytest would take minutes to show the bytes."""
     return sorted(str(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name))
 
 
 def stored(folder: Path = Path()) -> dict[str, int]:
-    """Names of all networks in a clone's store, and when each was written."""
+    """Returns the names of all networks in a clone's store with their modification times in nanoseconds."""
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("store/??/*") if not path.suffix}
 
 
 def sha256_of(dataset: str) -> dict[str, str]:
-    """Of the files of a data set, by name."""
+    """Returns the declared SHA-256 of each file of a data set, by name."""
     declared = json.loads((ROOT / "data/manual" / dataset / "dataset.json").read_text())
     hashes: dict[str, str] = declared["sha256"]
     return hashes
@@ -290,7 +290,7 @@ def sha256_of(dataset: str) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Gives the folder with the four real files of a data set, downloaded where this checkout has none."""
+    """A function that returns the folder of a data set's four real files, downloaded if this checkout has none."""
     folder = tmp_path_factory.mktemp("raw")
 
     def get(dataset: str) -> Path:
@@ -311,7 +311,7 @@ def mnist_raw(raw: Callable[[str], Path]) -> Path:
 def subset_template(raw: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The pipeline on the first 2000 training and 500 test images of both data sets, run once and committed."""
     base = tmp_path_factory.getbasetemp()
-    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # of all processes that run tests
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # shared by all processes that run tests
     with FileLock(folder / "subset.lock"):
         if not (folder / "subset").exists():
             make_subset(raw, folder / "unfinished").rename(folder / "subset")
@@ -319,7 +319,7 @@ def subset_template(raw: Callable[[str], Path], tmp_path_factory: pytest.TempPat
 
 
 def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
-    """Its smaller files are in data/manual, with their SHA-256."""
+    """Runs the pipeline in a clone, with the smaller files and their SHA-256 in data/manual, and returns its path."""
     copy = clone(path)
     for dataset in ("mnist", "fashion_mnist"):
         folder = copy.path / "data/manual" / dataset
@@ -348,6 +348,6 @@ def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
 
 @pytest.fixture
 def subset(subset_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
-    """A copy of its own, for a test to change."""
+    """A copy of `subset_template` that the test may change."""
     shutil.copytree(subset_template.path, tmp_path / "copy", symlinks=True)
     return WorkingCopy(tmp_path / "copy")

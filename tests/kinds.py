@@ -1,4 +1,4 @@
-"""A network of every kind that can be trained exactly, each with a few real or random examples."""
+"""A network of every kind that can be trained exactly, each with a few random examples."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ from mlp.training import classification_loss, regression_loss
 
 
 class Residual(nn.Module):
-    """Blocks whose inputs are added to their outputs, with dropout and both activations."""
+    """A network with a residual block, dropout, and both activations: ReLU and sigmoid."""
 
     def __init__(self, n_x: int, width: int, n_y: int) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
 
 
 def random_images(n: int = 300) -> LabelledImages:
-    """With the sparse, skewed pixels of digits, and labels that can be learnt from them."""
+    """Returns images with the sparse, skewed pixels of digits, and labels that can be learnt from them."""
     generator = torch.Generator().manual_seed(0)
     labels = torch.randint(0, 10, (n,), generator=generator)
     prototypes = torch.randint(0, 256, (10, 28, 28), generator=generator) * torch.randint(

@@ -1,4 +1,4 @@
-"""The Ames houses: what the file holds, how the dataset behaves, and what is said of a file that is wrong."""
+"""The Ames houses: the contents of the file, the behaviour of the dataset, and the errors for invalid files."""
 
 import zipfile
 from collections.abc import Callable
@@ -88,7 +88,7 @@ def test_an_invalid_index_is_rejected(dataset: AmesHousingDataset) -> None:
 
 
 def excel(path: Path, change: Callable[[Worksheet], object] = lambda _: None) -> Path:
-    """A small Excel file with a sheet Houses, changed by hand."""
+    """Writes a small Excel file with a sheet Houses, modified by `change`."""
     book = openpyxl.Workbook()
     sheet = book.active
     assert isinstance(sheet, Worksheet)
@@ -260,7 +260,7 @@ def test_every_house_is_in_exactly_one_split(
 
 
 def test_all_real_houses_are_well_within_the_bounds(dataset: AmesHousingDataset) -> None:
-    """Ten times as large ones are, too; only years are not."""
+    """Even ten times the maximum of each feature is within them, except for years."""
     most = torch.tensor([most for _, most in BOUNDS.values()])
     others = [column for column in range(len(FEATURES)) if column not in YEARS]
     assert (dataset.features.amax(dim=0) * 10 <= most)[others].all()
@@ -276,7 +276,7 @@ def test_inputs_and_targets_are_standardised_on_the_training_split(dataset: Ames
         torch.testing.assert_close(houses.dollars(houses.targets()), dataset.prices[part])
     assert training.targets().mean().item() == pytest.approx(0, abs=1e-12)
     assert training.targets().std(correction=0).item() == pytest.approx(1, abs=1e-12)
-    assert abs(test.inputs().mean().item()) > 1e-3  # its own mean would be 0
+    assert abs(test.inputs().mean().item()) > 1e-3  # it would be 0 if standardised on the test split
 
 
 @given(st.lists(st.floats(1, 1e9), min_size=1, max_size=40))

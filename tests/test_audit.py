@@ -1,8 +1,8 @@
-"""Every numerical operation of training and prediction is exact or correctly rounded, by a list with reasons.
+"""Every numerical operation of training and prediction is on a list of exact or correctly rounded ones, with reasons.
 
-Real steps of every kind of network run with each operation on record: NumPy's by a subclass of its arrays, torch's by
-a TorchDispatchMode. An operation that is not on the list fails, and so does a product or a sum whose real operands have
-too many bits.
+Every kind of network trains for some steps while each operation is recorded: NumPy's by a subclass of its arrays,
+torch's by a TorchDispatchMode. An operation that is not on the list fails the test, as does a product or a sum whose
+actual operands have too many bits.
 """
 
 import ast
@@ -46,7 +46,7 @@ MOVES = """
     expand fill_ full gather index index_select is_same_size lift_fresh masked_fill new_empty new_tensor ones ones_like
     permute reshape scalar_tensor select set_ slice slice_scatter split squeeze stack t transpose unbind
     unsafe_split unsqueeze view where zero_ zeros zeros_like
-""".split()  # noqa: SIM905 - a list of so many strings is hard to read
+""".split()  # noqa: SIM905 - a list of this many strings is hard to read
 TORCH = {
     **dict.fromkeys(["add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_"], CORRECTLY_ROUNDED),
     "sqrt": "correctly rounded on a GPU; on a processor NumPy's takes its place",
@@ -64,7 +64,7 @@ TORCH = {
 
 
 def bits(rows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Of each row: the least b for which all its numbers are multiples of a 2^p and at most 2^(p + b)."""
+    """Returns for each row the least b for which all |numbers| are multiples of some 2^p and at most 2^(p + b)."""
     assert np.isfinite(rows).all()
     mantissas, exponents = np.frexp(rows)
     whole = (mantissas * 2.0**53).astype(np.int64)
@@ -89,9 +89,9 @@ def sum_is_exact(rows: NDArray[np.float64]) -> bool:
 
 
 class Recorded(np.ndarray[Any, Any]):
-    """An array that records what is done with it."""
+    """An array that records the operations on it."""
 
-    seen: "dict[str, int]" = {}  # noqa: RUF012 - of the test that runs
+    seen: "dict[str, int]" = {}  # noqa: RUF012 - replaced for each test
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         name = ufunc.__name__ + ("" if method == "__call__" else f".{method}")
@@ -195,7 +195,7 @@ def test_the_audit_sees_an_operation_that_is_not_on_the_list(seen: dict[str, int
 
 @pytest.mark.parametrize("module", ["exact", "on_numpy"])
 def test_nothing_else_from_numpy_or_math_is_used(module: str) -> None:
-    """What is called with plain numbers leaves no trace in the record."""
+    """Calls with plain numbers are not recorded, so this test reads the source."""
     tree = ast.parse((ROOT / "mlp" / f"{module}.py").read_text())
     named = {
         f"{node.value.id}.{node.attr}"
@@ -209,7 +209,7 @@ def test_nothing_else_from_numpy_or_math_is_used(module: str) -> None:
         "math.ldexp",
         "math.inf",
         "math.nan",
-    }  # one correctly rounded, the rest exact
+    }  # sqrt is correctly rounded, the rest are exact
     assert named - of_types - of_scalars <= {f"np.{name.partition('.')[0]}" for name in NUMPY}
     powers = [node for node in ast.walk(tree) if isinstance(node, ast.Pow)]
     assert len(powers) == (1 if module == "exact" else 0), "** is the C library's pow: here of 2 with an integer"

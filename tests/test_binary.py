@@ -1,4 +1,4 @@
-"""The binary network on the real houses, and for each fault of the lecture's listing, that it matters."""
+"""The binary network on the real houses, and the effect of each fault in the lecture's listing."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ SETTINGS = Settings(epochs=5, batch_size=64, learning_rate=0.01)
 
 @pytest.fixture(scope="module")
 def examples() -> tuple[Examples, Examples]:
-    """Training and test houses: inputs, and whether a house is dearer than the training part's median."""
+    """Training and test examples: inputs, and whether a house costs more than the training split's median."""
     dataset = AmesHousingDataset(ROOT / "data/ames/AmesHousing.xlsx")
     parts = split(dataset, 400, 600, seed=0)
     training, _, test = standardise(dataset, parts[0], parts)
@@ -142,7 +142,7 @@ def test_the_penalty_shrinks_the_weights_because_it_is_in_the_gradient(examples:
 
 
 def test_the_lectures_penalty_is_not_in_the_gradient(examples: tuple[Examples, Examples]) -> None:
-    """`.item()` takes it out: however large, it moves no weight. In exact arithmetic there is no such number."""
+    """`.item()` takes it out of the graph: however large, it changes no weight. Exact arithmetic rejects the call."""
     training, _ = examples
 
     def lectures_loss(network: nn.Module, x: Tensor, labels: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ def test_the_lectures_penalty_is_not_in_the_gradient(examples: tuple[Examples, E
 
 
 def test_train_and_eval_set_the_mode(examples: tuple[Examples, Examples]) -> None:
-    """A method `train` that takes data hides it, and `eval()` calls it with a mode."""
+    """A method `train` that takes data would hide nn.Module.train, which `eval()` calls with a mode."""
 
     class Hiding(BinaryShallowNeuralNet):
         def train(self, x: Tensor, labels: Tensor) -> None:  # type: ignore[override]
@@ -180,7 +180,7 @@ def test_a_learning_rate_of_1_is_worse(examples: tuple[Examples, Examples]) -> N
 
 
 def test_one_step_is_enough(examples: tuple[Examples, Examples]) -> None:
-    """The lecture divides by a twentieth of the number of iterations, in integers: below 20 by zero."""
+    """The lecture divides by a twentieth of the number of iterations, rounded down: by zero below 20."""
     training, _ = examples
     first = Examples(training.inputs[:64], training.targets[:64])
     for steps in (1, 19):
@@ -188,7 +188,7 @@ def test_one_step_is_enough(examples: tuple[Examples, Examples]) -> None:
 
 
 def test_betas_can_be_set(examples: tuple[Examples, Examples]) -> None:
-    """Adam's first step is the learning rate's whatever they are, the second is not."""
+    """Adam's first step depends on the learning rate alone, the second also on betas."""
     same = []
     for steps in (1, 2):
         settings = SETTINGS._replace(epochs=steps, batch_size=10_000)

@@ -1,4 +1,4 @@
-"""Networks to files and back."""
+"""Saving networks to files and loading them."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import nn
 
 from kinds import random_images
 from mlp import images
-from mlp.checkpoints import Images, Normalisation, load, read_origin, to_bytes
+from mlp.checkpoints import Images, Normalisation, load, read_metadata, to_bytes
 from mlp.errors import InputError
 from mlp.models import CLASSES, ShallowNeuralNet, build
 from mlp.spec import Architecture, Settings
@@ -75,13 +75,13 @@ def test_a_file_records_how_its_network_was_trained(tmp_path: Path) -> None:
 def test_a_file_records_how_to_normalise_images(tmp_path: Path) -> None:
     normalisation = Normalisation(mean=0.1 + 0.2, std=1 / 3)
     save(build(SHALLOW), SHALLOW, tmp_path / "file", "mnist", 0, SETTINGS, normalisation)
-    assert read_origin(tmp_path / "file").normalisation == normalisation
+    assert read_metadata(tmp_path / "file").normalisation == normalisation
 
 
 def test_a_file_describes_a_users_own_images(tmp_path: Path) -> None:
     images = Images(classes=["Öfen", "a, b", "c"], height=2, width=4)
     save(build(SHALLOW), SHALLOW, tmp_path / "file", "shapes", 0, SETTINGS, Normalisation(mean=0.1, std=0.3), images)
-    assert read_origin(tmp_path / "file").images == images
+    assert read_metadata(tmp_path / "file").images == images
 
 
 def test_the_same_network_gives_the_same_bytes_under_any_name(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_a_file_that_contradicts_its_metadata_is_rejected_in_one_line(wrong: dic
 
 
 class WithDropout(ShallowNeuralNet):
-    """Somebody's own network."""
+    """A user's own network."""
 
     def __init__(self, n_x: int, n_h: int, n_y: int, rate: float) -> None:
         super().__init__(n_x, n_h, n_y)
@@ -145,7 +145,7 @@ def test_a_class_may_take_a_rate_in_addition_to_sizes(tmp_path: Path, monkeypatc
     (content,) = of_images.train([job], lambda each: Path(each.path))
     (tmp_path / "file").write_bytes(unpack(content).network)
     assert str(load(tmp_path / "file", "mnist")) == str(build(architecture))
-    assert read_origin(tmp_path / "file").arguments == [784, 6, 10, 0.2]
+    assert read_metadata(tmp_path / "file").arguments == [784, 6, 10, 0.2]
 
 
 @pytest.mark.parametrize("metadata", [None, {"network": "DeepNeuralNet"}, {"network": "{}"}, {"other": ""}], ids=str)

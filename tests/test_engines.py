@@ -1,4 +1,4 @@
-"""A network of a given seed is one object: whatever computes it, alone or in company, on one thread or many."""
+"""A seed gives the same network on either engine, alone or in a stack, and with any number of threads."""
 
 import os
 import subprocess
@@ -63,7 +63,7 @@ def test_an_independent_engine_trains_the_same_network(hidden: list[int], settin
 
 @pytest.mark.parametrize("name", kinds())
 def test_a_network_trained_in_a_stack_is_the_one_trained_alone(name: str) -> None:
-    """On torch's products, beside NumPy's."""
+    """This compares torch's engine with NumPy's, too."""
     kind = kinds()[name]
     losses: list[list[float]] = []
 
@@ -110,7 +110,7 @@ def test_learning_curves_do_not_depend_on_the_engine() -> None:
     ids=lambda environment: " ".join(environment),
 )
 def test_threads_and_instruction_sets_change_nothing(environment: dict[str, str]) -> None:
-    """Every kind of network on both engines, wild, in a process of its own."""
+    """Trains every kind of network on both engines with WILD settings, in separate processes."""
     script = (
         "import hashlib\n"
         "from kinds import kinds\n"
@@ -133,7 +133,7 @@ def test_threads_and_instruction_sets_change_nothing(environment: dict[str, str]
 
 
 def test_the_device_changes_no_output_of_any_stage(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On torch's engine, which is that of a GPU, all networks of a stage that are alike train at once."""
+    """On torch's engine, which a GPU uses, all networks of a stage that differ only in the seed train at once."""
     stages = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
     trains = [name for name, stage in stages.items() if "pipeline/jobs.py" in stage["deps"]]
     assert {"train_deep", "compare_sizes", "train_binary"} < set(trains)
@@ -153,7 +153,7 @@ def test_an_unavailable_device_is_rejected_in_one_line(device: str, monkeypatch:
 
 
 def test_no_parameter_is_ever_minus_zero() -> None:
-    """The sign of a zero is the one thing that the order of a sum can change: no stored number may depend on it."""
+    """The order of an exact sum can change only the sign of a zero, so no stored number may be -0."""
     for kind in kinds().values():
         (network,) = fit(kind.make_network, kind.examples, kind.loss, WILD, [0])
         for parameter in network.parameters():

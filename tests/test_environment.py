@@ -1,4 +1,4 @@
-"""What is installed is what requirements.lock says, and the pipeline depends on it."""
+"""The installed packages are those in requirements.lock, and the pipeline depends on it."""
 
 import re
 from importlib.metadata import PackageNotFoundError, distributions, requires
@@ -15,18 +15,18 @@ LOCKS = [ROOT / f"requirements{extra}.lock" for extra in ("", "-dev", "-cluster"
 
 
 def pinned(text: str) -> list[Requirement]:
-    """The lines of a requirements file for this platform."""
+    """Returns the pinned requirements of a file that apply to this platform."""
     lines = re.findall(r"^[\w.-]+(?:\[[\w, -]+\])?==[^#\\\n]+", text, re.MULTILINE)
     return [each for each in map(Requirement, lines) if not each.marker or each.marker.evaluate()]
 
 
 def locked(text: str) -> dict[str, str]:
-    """Name and version of each package that a requirements file asks for on this platform."""
+    """Returns the version of each package that a requirements file pins on this platform, by name."""
     return {canonicalize_name(each.name): str(each.specifier).removeprefix("==") for each in pinned(text)}
 
 
 def test_the_locked_versions_are_installed() -> None:
-    """Beside it users may install what they like."""
+    """Users may install other packages as well."""
     installed = {canonicalize_name(each.name): each.version.partition("+")[0] for each in distributions()}
     for lock in LOCKS[:2]:
         assert locked(lock.read_text()).items() <= installed.items()
@@ -57,12 +57,12 @@ def test_the_lock_files_come_from_the_direct_pins(lock: Path) -> None:
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_extras_are_locked_with_their_package(lock: Path) -> None:
-    """Else pip considers releases that are newer than the lock for `package[extra]`, and refuses to install them."""
+    """Otherwise pip considers releases newer than the lock for `package[extra]`, and refuses to install them."""
     extras = {canonicalize_name(each.name): each.extras for each in pinned(lock.read_text(encoding="utf-8"))}
     for name in extras:
         try:
             needs = [Requirement(each) for each in requires(name) or []]
-        except PackageNotFoundError:  # of a lock file that is not installed
+        except PackageNotFoundError:  # its lock file is not installed
             continue
         for need in needs:
             if not need.marker or any(need.marker.evaluate({"extra": each}) for each in extras[name] | {""}):

@@ -1,4 +1,4 @@
-"""Metrics beside numpy and torch."""
+"""Metrics, compared with NumPy, torch and scikit-learn."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from mlp.prediction import predict
 
 @st.composite
 def predictions(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
-    """Logits with at least one image of each of three classes."""
+    """Draws logits and labels, with at least one image of each of three classes."""
     labels = [0, 1, 2, *draw(st.lists(st.integers(0, 2), max_size=20))]
     logits = draw(arrays(np.float64, (len(labels), 3), elements=st.floats(-1e4, 1e4)))
     return torch.from_numpy(logits), torch.tensor(labels)
@@ -61,7 +61,7 @@ def test_the_mean_cross_entropy_agrees_with_torch(case: tuple[Tensor, Tensor]) -
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.sampled_from([0.0, 1.0])), min_size=1, max_size=40))
 def test_the_mean_binary_cross_entropy_agrees_with_torch(cases: list[tuple[float, float]]) -> None:
-    """Also of a probability of 0 or 1 that is wrong, whose logarithm torch takes as -100."""
+    """This includes wrong probabilities of 0 or 1, whose logarithm torch clamps to -100."""
     chances, labels = torch.tensor(cases, dtype=torch.float64).T
     assert mean_binary_cross_entropy(chances, labels) == pytest.approx(nn.BCELoss()(chances, labels).item(), abs=1e-12)
 
@@ -98,7 +98,7 @@ def test_reliability_agrees_with_scikit_learns_calibration_curve(case: tuple[Ten
     confidences, predicted = probabilities(logits).max(dim=1)
     accuracies, means = calibration_curve(predicted == labels, confidences, n_bins=15)
     bins = reliability(logits, labels)
-    on_an_edge = ((confidences * 15).round() - confidences * 15).abs() < 1e-9  # which belong to either bin
+    on_an_edge = ((confidences * 15).round() - confidences * 15).abs() < 1e-9  # these may be in either bin
     if not (on_an_edge & (confidences < 1)).any():
         assert [each.accuracy for each in bins] == pytest.approx(accuracies.tolist())
         assert [each.confidence for each in bins] == pytest.approx(means.tolist())

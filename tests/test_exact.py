@@ -1,4 +1,4 @@
-"""Exact arithmetic beside Python's integers, decimal, fractions and torch."""
+"""Exact arithmetic, compared with Python's integers, decimal, fractions and torch."""
 
 import math
 from collections.abc import Callable
@@ -27,7 +27,7 @@ FINITE = st.floats(allow_nan=False, allow_infinity=False)
 
 
 def on_torch(function: Callable[..., Any], array: Floats, *arguments: Any) -> Floats:
-    """The result of torch's engine for a network that is the second of a stack, beside another of other numbers."""
+    """Returns torch's result for the second network of a stack, whose first has other numbers."""
     tensor = torch.from_numpy(np.stack([array[::-1] * 3, array]))
     result: Floats = function(OnTorch("cpu"), tensor, *arguments)[1].numpy()
     return result
@@ -107,7 +107,7 @@ def test_a_mean_does_not_depend_on_the_order(numbers: Floats, random: Any) -> No
 
 
 def units(found: float, exact: Decimal) -> float:
-    """The distance in units of the last place."""
+    """Returns the distance in units in the last place."""
     return float(abs(DIGITS.subtract(Decimal(found), exact)) / Decimal(float(np.spacing(abs(found)) or 5e-324)))
 
 
@@ -151,7 +151,7 @@ def test_softmax_agrees_with_torch(logits: Floats) -> None:
 
 @pytest.mark.parametrize("name", [name for name in kinds() if "dropout" not in name])
 def test_losses_and_gradients_agree_with_torch(name: str) -> None:
-    """Torch's in float64, of the same parameters; products here have some 21 bits, pixels a mean of 14."""
+    """Torch uses float64 and the same parameters; operands have about 21 bits here, pixels less their mean 14."""
     kind = kinds()[name]
     torch.manual_seed(0)
     network = kind.make_network()

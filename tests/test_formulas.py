@@ -1,4 +1,4 @@
-"""Softmax and cross-entropy from their formulas, beside torch's."""
+"""Softmax and cross-entropy from their formulas, compared with torch."""
 
 import numpy as np
 import pytest

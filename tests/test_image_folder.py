@@ -1,4 +1,4 @@
-"""A data set of somebody's own: folders of images, or IDX files, from the stages that read it to the pages."""
+"""The user's own data set, as folders of images or IDX files, from the stages that read it to the pages."""
 
 import hashlib
 import json
@@ -25,12 +25,12 @@ from stages import preprocess
 from stages.download import FILES, obtain
 
 MANUAL, RAW = Path("data/manual/shapes"), Path("data/raw/shapes")
-CLASSES = ["Balken, quer", "Balken, steil", "Öfen"]  # in this order, as Ö comes after all of ASCII
+CLASSES = ["Balken, quer", "Balken, steil", "Öfen"]  # sorted by code point: Ö comes after all of ASCII
 TRAIN, TEST = 20, 6  # images of each class
 
 
 def draw(label: int, seed: int) -> NDArray[np.uint8]:
-    """A bar that lies, one that stands, or a block, with noise: uint8 [10, 12]."""
+    """Returns a horizontal bar, a vertical bar or a block, with noise: uint8 [10, 12]."""
     rng = np.random.default_rng([label, seed])
     pixels = rng.integers(0, 60, (10, 12), dtype=np.uint8)
     height, width = [(2, 9), (8, 2), (5, 5)][label]
@@ -49,7 +49,7 @@ def draw_all(folder: Path) -> None:
 
 @pytest.fixture
 def shapes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of images, in an empty working folder."""
+    """The folder of images, in an otherwise empty working folder."""
     monkeypatch.chdir(tmp_path)
     draw_all(MANUAL)
     return MANUAL
@@ -76,7 +76,7 @@ def test_images_come_in_the_order_of_classes_and_names() -> None:
 
 
 def test_files_are_sorted_by_code_point_on_every_system(shapes: Path) -> None:
-    """Capitals first, whatever the system's language or file system makes of them."""
+    """Capitals come first, regardless of the system's language and file system."""
     for split in ("train", "test"):
         for old, new in zip(CLASSES, ("b", "B", "a"), strict=True):
             (shapes / split / old).rename(shapes / split / new)
@@ -255,7 +255,7 @@ def test_test_images_of_another_size_than_the_training_images_are_rejected(shape
 
 
 def test_blank_images_are_rejected(shapes: Path) -> None:
-    """Nothing could be divided by their standard deviation."""
+    """Their standard deviation is zero, so that they cannot be standardised."""
     for path in shapes.glob("*/*/*"):
         Image.new("L", (12, 10), 7).save(path)
     download()
@@ -263,11 +263,11 @@ def test_blank_images_are_rejected(shapes: Path) -> None:
         prepare()
 
 
-# IDX files of somebody's own
+# the user's own IDX files
 
 
 def declare(**values: object) -> None:
-    """Writes data/manual/shapes/dataset.json, with the hashes of the files beside it but for `values`."""
+    """Writes data/manual/shapes/dataset.json with the hashes of the files next to it, overridden by `values`."""
     hashes = {name: hashlib.sha256((MANUAL / name).read_bytes()).hexdigest().upper() for name in FILES}
     declared = {"title": "Shapes", "classes": CLASSES, "sha256": hashes} | values
     (MANUAL / "dataset.json").write_text(json.dumps(declared))
@@ -275,7 +275,7 @@ def declare(**values: object) -> None:
 
 @pytest.fixture
 def idx(shapes: Path) -> Path:
-    """The four files by hand, and their declaration."""
+    """The four IDX files placed by hand, and their declaration."""
     download()
     shutil.rmtree(shapes)
     shutil.move(RAW, shapes)
@@ -395,14 +395,14 @@ def trained(subset_template: WorkingCopy, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def own(trained: WorkingCopy, tmp_path: Path) -> WorkingCopy:
-    """A copy, for a test to change."""
+    """A copy of `trained` that the test may change."""
     shutil.copytree(trained.path, tmp_path / "copy", symlinks=True)
     return WorkingCopy(tmp_path / "copy")
 
 
 def test_the_networks_have_the_inputs_and_outputs_of_the_images(trained: WorkingCopy) -> None:
     for name, hidden in (("shallow", 64), ("deep", [80, 40, 20])):
-        origin = checkpoints.read_origin(trained.path / f"models/{name}/seed-0.safetensors")
+        origin = checkpoints.read_metadata(trained.path / f"models/{name}/seed-0.safetensors")
         assert origin.arguments == [120, hidden, 3]
         assert origin.images == checkpoints.Images(classes=CLASSES, height=10, width=12)
 
@@ -410,7 +410,7 @@ def test_the_networks_have_the_inputs_and_outputs_of_the_images(trained: Working
 def test_the_tables_have_the_classes_and_numbers_of_the_images(trained: WorkingCopy) -> None:
     networks = pd.read_csv(trained.path / "metrics/networks.csv")
     assert networks.parameters[0] == 120 * 64 + 64 + 64 * 3 + 3
-    # 48 images for 4 epochs, three products a layer but the first
+    # 48 images for 4 epochs; three products per layer, two for the first
     assert networks.multiply_adds[0] == (2 * 120 * 64 + 3 * 64 * 3) * 48 * 4
     hits = 18 * networks.accuracy  # of 18 test images
     np.testing.assert_allclose(hits, np.rint(hits), atol=1e-4)
@@ -436,7 +436,7 @@ def test_a_changed_picture_reruns_what_it_affects_and_nothing_else_does(own: Wor
 
 
 def test_mnist_files_placed_by_hand_are_not_in_dvc_lock(subset: WorkingCopy) -> None:
-    """With them and without, the lock is the same; a changed declaration is noticed."""
+    """The lock is the same with and without them; a changed declaration is detected."""
     by_hand = [*(subset.path / "data/manual/mnist").glob("*-ubyte")]
     assert len(by_hand) == 4
     for path in by_hand:

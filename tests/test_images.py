@@ -1,4 +1,4 @@
-"""Reading, splitting and normalising images, beside torchvision and numpy."""
+"""Reading, splitting and normalising images, compared with torchvision and NumPy."""
 
 import struct
 from collections import Counter
@@ -94,7 +94,7 @@ def test_another_seed_chooses_other_images(mnist: LabelledImages) -> None:
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_networks_get_the_same_inputs_as_from_torchvision(dataset: str, raw: Callable[[str], Path]) -> None:
-    """A network that only hands on its inputs shows them. Their mean is rounded to 1/64 of a grey level."""
+    """An identity network shows its inputs. Their mean is rounded to 1/64 of a grey level."""
     from torchvision import transforms  # slow to import
 
     images = read_idx(raw(dataset) / "train-images-idx3-ubyte")[:500]

@@ -1,4 +1,4 @@
-"""Networks trained side by side in real processes, each once: from the store where it has been trained before."""
+"""Trains networks in parallel in real processes, each once: those already trained come from the store."""
 
 import os
 import re
@@ -21,17 +21,17 @@ from pipeline.jobs import on_all_cores, train_all
 from pipeline.store import key
 from pipeline.training import Job, KilledError, file
 
-pytestmark = pytest.mark.slow  # each starts processes that import torch
+pytestmark = pytest.mark.slow  # each test starts processes that import torch
 
 KEY = "train.learning_rate"
 DEEP = Architecture("DeepNeuralNet", [16, [8, 4], 1])
 SETTINGS = Settings(2, 64, 0.001)
-LONG = Settings(1500, 64, 0.001)  # some seconds
+LONG = Settings(1500, 64, 0.001)  # takes several seconds
 
 
 @pytest.fixture
 def houses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file to train on, in a folder that is the current one and gets the store."""
+    """Writes a file to train on, in a temporary working folder that also gets the store, and returns its path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLP_WORKERS", "2")
     monkeypatch.delenv("MLP_STORE", raising=False)
@@ -42,7 +42,7 @@ def houses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
         Houses(dataset.features, dataset.prices, dataset.features.mean(0), std, logarithms.mean(), logarithms.std()),
         tmp_path / "houses",
     )
-    return str(tmp_path / "houses")  # absolute: processes outlive a test
+    return str(tmp_path / "houses")  # absolute, since worker processes outlive a test
 
 
 def jobs(path: str, seeds: list[int], settings: Settings = SETTINGS) -> list[Job]:
@@ -87,9 +87,9 @@ def test_mlp_store_names_another_folder_or_none(houses: str, monkeypatch: pytest
     assert list((tmp_path / "shared/by several").glob("??/*"))
 
 
-@pytest.mark.parametrize("spoil", ["cut", "flip", "foreign", "empty"])
+@pytest.mark.parametrize("damage", ["cut", "flip", "foreign", "empty"])
 def test_a_damaged_or_foreign_file_in_the_store_is_reported_and_trained_again(
-    houses: str, spoil: str, capsys: pytest.CaptureFixture[str]
+    houses: str, damage: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, other = train(houses, 0, 1)
     name = key(jobs(houses, [0])[0])
@@ -99,7 +99,7 @@ def test_a_damaged_or_foreign_file_in_the_store_is_reported_and_trained_again(
     changed = {"cut": content[:-1], "flip": flipped, "empty": b""} | {
         "foreign": Path("store", foreign[:2], foreign).read_bytes()
     }
-    path.write_bytes(changed[spoil])
+    path.write_bytes(changed[damage])
     assert train(houses, 0, 1) == [first, other]
     assert f"{path.absolute()}: damaged, or not what its name says" in capsys.readouterr().out
     assert path.read_bytes() == content
@@ -118,7 +118,7 @@ def test_progress_shows_networks_done_running_and_failed_and_the_time_left() -> 
 
 @pytest.mark.usefixtures("houses")
 def test_two_stages_that_need_the_same_networks_train_each_once() -> None:
-    """Each process says what it has trained, by way of a store that it alone writes to."""
+    """Each process prints the key of every network that it trains, as it puts it into the shared store."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
         "from test_jobs import train, stored; from mlp.spec import Settings; from pipeline import store;"
@@ -134,7 +134,7 @@ def test_two_stages_that_need_the_same_networks_train_each_once() -> None:
 
 
 def test_a_killed_process_loses_only_its_own_network(houses: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Killed once, in the middle of a training of several seconds."""
+    """Kills one worker once, in the middle of a training run of several seconds."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
         "from test_jobs import LONG, train; train('houses', 0, 1, 2, settings=LONG)"
@@ -181,7 +181,7 @@ def test_a_training_that_diverges_names_the_stage_and_the_key_to_lower(houses: s
 def test_a_network_that_exceeds_the_memory_is_named_and_all_others_are_kept(
     error: Exception, houses: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What NumPy and torch say of an allocation; it must not depend on this machine whether there is one."""
+    """Raises the allocation errors of NumPy and torch itself, so that the memory of this machine does not matter."""
 
     def submit(alike: list[Job], expected: str) -> "Future[list[bytes]]":
         future: Future[list[bytes]] = Future()
@@ -215,7 +215,7 @@ def test_a_device_trains_networks_that_differ_in_seeds_at_once_with_the_same_byt
     houses: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alone = train(houses, 3, 5)
-    for name, value in {"MLP_DEVICE": "cpu", "MLP_STORE": "off", "MLP_WORKERS": "1"}.items():  # another process
+    for name, value in {"MLP_DEVICE": "cpu", "MLP_STORE": "off", "MLP_WORKERS": "1"}.items():  # in a new process
         monkeypatch.setenv(name, value)
     assert train(houses, 3, 5) == alone
 

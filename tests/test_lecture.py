@@ -1,4 +1,4 @@
-"""docs/lecture.md: verdicts on the lecture's claims follow from what was measured."""
+"""Checks that the verdicts in docs/lecture.md on the lecture's claims follow from the measurements."""
 
 import pandas as pd
 import pytest

@@ -1,4 +1,4 @@
-"""Bytes and answers do not depend on the encoding of the system's locale."""
+"""Checks that files and printed output do not depend on the encoding of the system's locale."""
 
 import ast
 import os
@@ -24,7 +24,7 @@ TEXT_MODES = {"r", "w", "a", "x", "r+", "w+", "a+"}
 
 
 def run(module: str, *arguments: str) -> str:
-    """What it prints, in a locale without UTF-8."""
+    """Runs a module in a locale without UTF-8 and returns what it prints."""
     done = subprocess.run(
         [sys.executable, "-m", module, *arguments],
         env=os.environ | {"PYTHONPATH": str(ROOT)} | WITHOUT_UTF_8,
@@ -37,7 +37,7 @@ def run(module: str, *arguments: str) -> str:
 
 @pytest.fixture
 def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Images whose names have umlauts, in the working folder."""
+    """Creates a data set with umlauts in its names, in a temporary working folder."""
     monkeypatch.chdir(tmp_path)
     for split in ("train", "test"):
         for label, name in enumerate(CLASSES):
@@ -67,8 +67,8 @@ def test_a_locale_without_utf_8_shows_the_same_names(own: Path) -> None:
     normalisation = checkpoints.Normalisation(mean=0.1, std=0.3)
     content = checkpoints.to_bytes(build(architecture), architecture, "Räume", 0, {"epochs": 1}, normalisation, images)
     (own / "Netz für Räume").write_bytes(content)
-    told = run("tools.predict", "data/manual/Räume/train/Öfen/ä.png", "--model", "Netz für Räume")
-    assert [line.split()[0] for line in told.splitlines()[1:]] == CLASSES
+    printed = run("tools.predict", "data/manual/Räume/train/Öfen/ä.png", "--model", "Netz für Räume")
+    assert [line.split()[0] for line in printed.splitlines()[1:]] == CLASSES
 
 
 def test_dvc_writes_the_same_page_in_a_locale_without_utf_8(subset: WorkingCopy) -> None:
@@ -80,7 +80,7 @@ def calls(file: Path) -> Iterator[ast.Call]:
 
 
 def depends_on_locale(call: ast.Call) -> bool:
-    """Whether text is read, written or opened in the encoding of the locale."""
+    """Returns whether a call reads, writes or opens text in the encoding of the locale."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     given = {each.arg for each in call.keywords}
     modes = {each.value for each in call.args if isinstance(each, ast.Constant)} & TEXT_MODES

@@ -1,4 +1,4 @@
-"""The lecture's networks: their structure, their first weights, and that the lecture's own code trains them."""
+"""Checks the lecture's networks: their structure, initial weights, and training by the lecture's own code."""
 
 import math
 from collections.abc import Callable
@@ -66,12 +66,12 @@ def test_initial_weights_have_the_distribution_of_torchs_own() -> None:
     torch.testing.assert_close(quantiles, torch.tensor([-0.5, 0, 0.5]) * bound, atol=0.01 * bound, rtol=0)
 
 
-# the lecture's own code at work
+# training by the lecture's own code
 
 
 @pytest.fixture(scope="module")
 def loader(mnist_raw: Path, tmp_path_factory: pytest.TempPathFactory) -> DataLoader[tuple[Tensor, Tensor]]:
-    """MNIST's first 2000 training images as torchvision gives them: float32 [64, 1, 28, 28] and labels."""
+    """Returns MNIST's first 2000 training images as torchvision loads them: float32 [64, 1, 28, 28] and labels."""
     from torchvision import transforms  # slow to import
     from torchvision.datasets import MNIST
 
@@ -118,7 +118,7 @@ def test_images_may_have_any_shape(network: nn.Module) -> None:
     assert logits.shape == (5, 10)
     for shape in [(5, 28, 28), (5, 784)]:
         assert torch.equal(network(images.reshape(shape)), logits)
-    sample = network(images[0])  # as a data set of torchvision gives it
+    sample = network(images[0])  # as a torchvision data set returns it
     assert sample.shape == (1, 10)
     torch.testing.assert_close(sample, logits[:1])
 
@@ -136,7 +136,7 @@ def test_a_network_from_a_file_takes_float32_and_float64(network: nn.Module, tmp
 
 
 def test_a_new_network_is_initialised_by_torch() -> None:
-    """Its constructor draws nothing of its own, so that the lecture's seeds give the lecture's weights."""
+    """Its constructor draws no further random numbers, so that the lecture's seeds give the lecture's weights."""
     torch.manual_seed(0)
     ours = ShallowNeuralNet(784, 64, 10)
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""params.yaml: what it may hold, and what is said when it holds something else."""
+"""Checks which values params.yaml may have, and the error messages for all others."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The pipeline under real DVC, on a small part of the real data."""
+"""Runs the pipeline under real DVC, on a small subset of the real data."""
 
 import json
 import math
@@ -39,7 +39,7 @@ from pipeline.files import atomic_output, remove_unfinished
 from pipeline.networks import NETWORKS
 
 RECOVER = "MAKEFLAGS= make recover"
-PAGES = ["lecture", "report"]  # git has their outputs and no cache, so that they are written again on a way back
+PAGES = ["lecture", "report"]  # have outputs in git that DVC does not cache, so switching back runs them again
 
 
 def outputs(copy: WorkingCopy) -> dict[str, bytes]:
@@ -69,7 +69,7 @@ def test_a_small_learning_rate_survives_dvcs_notation_and_ten_layers_train(subse
     assert subset.stages_run_by(f"dvc exp run {changes}") == ["train_deep", "evaluate", *PAGES]
     assert "1e-05" in (subset.path / "params.yaml").read_text()
     changed = subset.run("git diff --numstat params.yaml").stdout.split()[:2]
-    assert changed == ["11", "4"]  # what the lists and the number have for lines, and no other
+    assert changed == ["11", "4"]  # only the lines of the lists and of the number
 
 
 def test_another_data_set_reruns_all_image_stages_and_switching_back_only_the_page(subset: WorkingCopy) -> None:
@@ -86,7 +86,10 @@ def test_another_data_set_reruns_all_image_stages_and_switching_back_only_the_pa
 
 
 def test_the_smallest_allowed_values_are_enough(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No validation images, one seed, one hidden layer, lists of one, an epoch too short for the lecture's losses."""
+    """Uses no validation images, one seed, one hidden layer and lists of one item.
+
+    The epoch is too short for the steps at which the lecture prints losses.
+    """
     groups: dict[str, dict[str, object]] = {
         "preprocess": {"validation_size": 0},
         "compare_sizes": {"architectures": [[5]]},
@@ -159,14 +162,14 @@ def test_a_users_own_houses_can_be_used(subset: WorkingCopy) -> None:
 
 @pytest.mark.parametrize("file", ["evaluation", "sizes", "prices", "binary"])
 def test_the_metrics_of_each_file_fit_on_one_screen(file: str, subset: WorkingCopy) -> None:
-    """Of 24 lines of 80 characters, in which a table wraps."""
+    """The screen has 24 lines of 80 characters; longer lines of the table wrap."""
     table = subset.run(f"dvc metrics show metrics/{file}.json").stdout.splitlines()
     assert len(table) == 2
     assert sum(math.ceil(len(line) / 80) for line in table) <= 24
 
 
 def test_test_images_and_test_houses_choose_nothing(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With other labels and prices in the test parts everything that was trained or chosen stays as it was."""
+    """Changes the labels and prices of the test splits: everything trained or chosen must stay the same."""
 
     def chosen() -> dict[str, object]:
         metrics = {name: json.loads((subset.path / f"metrics/{name}.json").read_text()) for name in ("sizes", "binary")}
@@ -198,8 +201,8 @@ def test_test_images_and_test_houses_choose_nothing(subset: WorkingCopy, monkeyp
 
 
 def test_evaluation_writes_what_it_measured(subset: WorkingCopy) -> None:
-    told = subset.run("python -m stages.evaluate").stdout
-    assert json.loads(told) == json.loads((subset.path / "metrics/evaluation.json").read_text())
+    printed = subset.run("python -m stages.evaluate").stdout
+    assert json.loads(printed) == json.loads((subset.path / "metrics/evaluation.json").read_text())
 
 
 def test_the_shares_of_a_confusion_matrix_sum_to_one_for_each_class(subset: WorkingCopy) -> None:
@@ -238,7 +241,7 @@ def test_a_dvc_lock_that_lost_its_last_stages_is_repaired_too(subset: WorkingCop
 
 
 def test_a_stage_removes_what_killed_stages_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where nobody has taken note of their end; but nothing of one that still runs."""
+    """This includes a stage that is still a zombie; the output of a running stage is kept."""
     monkeypatch.chdir(tmp_path)
     zombie, ended = subprocess.Popen("true"), subprocess.Popen("true")
     ended.wait()
@@ -276,7 +279,7 @@ def test_an_invalid_parameter_is_reported_in_one_line_and_nothing_is_lost(subset
 
 
 @pytest.mark.parametrize(
-    ("spoil", "stage", "line"),
+    ("damage", "stage", "line"),
     [
         ("rm params.yaml", "evaluate", "[Errno 2] No such file or directory: 'params.yaml'"),
         ("rm -r data/raw", "preprocess", "data/raw/mnist/description.json: missing; run `dvc repro`"),
@@ -299,9 +302,9 @@ def test_an_invalid_parameter_is_reported_in_one_line_and_nothing_is_lost(subset
     ],
 )
 def test_an_error_that_a_user_can_fix_is_one_line(
-    subset: WorkingCopy, spoil: str, stage: str, line: str, monkeypatch: pytest.MonkeyPatch
+    subset: WorkingCopy, damage: str, stage: str, line: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    subset.run(spoil)
+    subset.run(damage)
     monkeypatch.chdir(subset.path)
     assert line in (refusal_of_stage(stage) or "")
 
@@ -331,7 +334,7 @@ def test_divergence_is_reported_in_one_line_with_a_remedy_and_outputs_stay(subse
 def test_overflowing_prices_are_reported_in_one_line_with_a_remedy(
     subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A training at a learning rate that is too high can end with large numbers that are still finite."""
+    """Training at too high a learning rate can end with numbers that are large but still finite."""
     params = yaml.safe_load((subset.path / "params.yaml").read_text())
     subset.edit_params(train_prices=params["train_prices"] | {"epochs": 1, "learning_rate": 1})
     run_here(subset, ["train_prices"], monkeypatch)
@@ -376,7 +379,7 @@ def test_a_stage_also_runs_without_progress_output(subset: WorkingCopy) -> None:
 
 
 def ctrl_c(stage: psutil.Process) -> None:
-    """A terminal sends it to all processes."""
+    """Interrupts the whole process group, as a terminal does."""
     os.killpg(stage.pid, signal.SIGINT)
 
 
@@ -393,18 +396,18 @@ def test_ending_a_training_ends_its_workers_and_leaves_the_outputs(
     stage = subprocess.Popen(
         [sys.executable, "-m", "stages.train_deep"],
         cwd=subset.path,
-        env=ENVIRONMENT,  # one network trains, the other waits for its turn
+        env=ENVIRONMENT,  # one worker: the second network waits
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore Ctrl-C
+        preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # a background test run ignores Ctrl-C
     )
     try:
-        while sum(worker.cpu_times().user for worker in workers_of(stage.pid)) < 10:  # imports are done, they train
+        while sum(worker.cpu_times().user for worker in workers_of(stage.pid)) < 10:  # until the imports are done
             assert stage.poll() is None
             time.sleep(0.1)
         end(psutil.Process(stage.pid))
-        _, errors = stage.communicate(timeout=20)  # ends when the last process that could write has ended
+        _, errors = stage.communicate(timeout=20)  # returns once all processes that could write have ended
     except BaseException:
         os.killpg(stage.pid, signal.SIGKILL)
         raise
@@ -414,7 +417,7 @@ def test_ending_a_training_ends_its_workers_and_leaves_the_outputs(
 
 
 def visible(files: dict[str, bytes]) -> dict[str, bytes]:
-    """Without what a killed run left behind, which git ignores and the next run takes away."""
+    """Returns all files but the leftovers of a killed run, which git ignores and the next run removes."""
     return {name: content for name, content in files.items() if "/." not in name}
 
 
@@ -460,7 +463,7 @@ def test_a_ninth_seed_trains_only_its_own_networks(subset: WorkingCopy) -> None:
 
 
 def test_a_queue_trains_what_its_experiments_share_only_once(subset: WorkingCopy) -> None:
-    """Three experiments with two seeds: two shallow networks in all, two deep ones for each list of hidden layers."""
+    """Three experiments with two seeds need two shallow networks in all, and two deep ones for each `hidden`."""
     before = stored(subset.path)
     group = subset.params()["train_shallow"] | {"learning_rate": 0.002}
     subset.edit_params(train_shallow=group)
@@ -474,11 +477,11 @@ def test_a_queue_trains_what_its_experiments_share_only_once(subset: WorkingCopy
 
 @pytest.mark.parametrize("shell", ["/bin/sh", "/bin/bash"])
 def test_a_stage_ends_with_the_dvc_that_started_it(subset: WorkingCopy, shell: str) -> None:
-    """It could otherwise replace the outputs of the next. A shell between the two may live on or become the stage."""
+    """Otherwise it could replace the outputs of the next run. A shell between them may stay or exec the stage."""
     subset.edit_params(train_deep={"epochs": 100_000, "batch_size": 256, "learning_rate": 0.001})
     command = ["dvc", "repro", "-q", "-s", "train_deep"]
     dvc = subprocess.Popen(command, cwd=subset.path, env=ENVIRONMENT | {"SHELL": shell})
-    while not workers_of(dvc.pid):  # the stage is up, and trains
+    while not workers_of(dvc.pid):  # until the stage trains
         assert dvc.poll() is None
         time.sleep(0.1)
     started = psutil.Process(dvc.pid).children(recursive=True)

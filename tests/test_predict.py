@@ -1,4 +1,4 @@
-"""`python -m tools.predict` on real test images written as pictures."""
+"""Runs `python -m tools.predict` on real test images saved as picture files."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ from mlp.spec import Architecture
 from tools.predict import main
 
 COUNT = 60
-Told = tuple[str | None, str, str]
+Outcome = tuple[str | None, str, str]
 
 
 @pytest.fixture
@@ -34,11 +34,11 @@ def test_images(subset: WorkingCopy) -> LabelledImages:
 @pytest.fixture
 def run(
     subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Callable[[str], Told]:
-    """Runs the command with these arguments in this process: the line of a refusal, and what was printed."""
+) -> Callable[[str], Outcome]:
+    """Returns a function that runs the command in this process and returns its error line, stdout and stderr."""
     monkeypatch.chdir(subset.path)
 
-    def run(arguments: str) -> Told:
+    def run(arguments: str) -> Outcome:
         monkeypatch.setattr("sys.argv", ["predict", *arguments.split()])
         return refusal(main), *capsys.readouterr()
 
@@ -46,7 +46,7 @@ def run(
 
 
 def table(text: str) -> tuple[list[str], list[str], np.ndarray]:
-    """Files, classes and probabilities."""
+    """Returns files, classes and probabilities, float64 [files, 10]."""
     header, *rows = csv.reader(io.StringIO(text))
     assert header == ["file", "class", *"0123456789"]
     return [row[0] for row in rows], [row[1] for row in rows], np.array([row[2:] for row in rows], float)
@@ -54,7 +54,7 @@ def table(text: str) -> tuple[list[str], list[str], np.ndarray]:
 
 @pytest.mark.parametrize("dark_on_light", [False, True])
 def test_pictures_of_test_images_get_exactly_the_probabilities_of_evaluate(
-    dark_on_light: bool, subset: WorkingCopy, test_images: LabelledImages, run: Callable[[str], Told]
+    dark_on_light: bool, subset: WorkingCopy, test_images: LabelledImages, run: Callable[[str], Outcome]
 ) -> None:
     (subset.path / "pictures").mkdir()
     for place, image in enumerate(test_images.images[:COUNT]):
@@ -70,7 +70,7 @@ def test_pictures_of_test_images_get_exactly_the_probabilities_of_evaluate(
     np.testing.assert_array_equal(found, expected.numpy().round(6))
 
 
-def test_files_that_are_not_pictures_are_skipped_and_listed(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
+def test_files_that_are_not_pictures_are_skipped_and_listed(subset: WorkingCopy, run: Callable[[str], Outcome]) -> None:
     folder = subset.path / "pictures"
     (folder / "inner").mkdir(parents=True)
     (folder / "notes.txt").write_text("no picture")
@@ -92,14 +92,14 @@ def test_files_that_are_not_pictures_are_skipped_and_listed(subset: WorkingCopy,
 
 
 @pytest.mark.parametrize("name", ["=cmd().png", "+1.png", "-1.png", "@sum.png"])
-def test_a_file_name_does_not_become_a_formula(name: str, subset: WorkingCopy, run: Callable[[str], Told]) -> None:
-    """But a path, which is right in the folder of the pictures."""
+def test_a_file_name_does_not_become_a_formula(name: str, subset: WorkingCopy, run: Callable[[str], Outcome]) -> None:
+    """It becomes a relative path instead, which is valid in the folder of the pictures."""
     (subset.path / "pictures").mkdir()
     Image.new("L", (28, 28)).save(subset.path / "pictures" / name)
     assert table(run("pictures")[1])[0] == [f"./{name}"]
 
 
-def test_a_class_name_does_not_become_a_formula(subset: WorkingCopy, run: Callable[[str], Told]) -> None:
+def test_a_class_name_does_not_become_a_formula(subset: WorkingCopy, run: Callable[[str], Outcome]) -> None:
     architecture = Architecture("ShallowNeuralNet", [4, 3, 2])
     content = checkpoints.to_bytes(
         build(architecture),
@@ -119,7 +119,7 @@ def test_a_class_name_does_not_become_a_formula(subset: WorkingCopy, run: Callab
 
 @pytest.mark.parametrize("size", [(12, 10), (60, 50), (7, 31)])
 def test_a_picture_is_scaled_to_the_size_of_a_users_own_images(size: tuple[int, int], tmp_path: Path) -> None:
-    """And nothing else: neither cut nor turned into light on dark."""
+    """It is neither cropped nor inverted to light on dark."""
     pixels = np.full((size[1], size[0]), 200, np.uint8)
     pixels[:, : size[0] // 2] = 40
     Image.fromarray(pixels).save(tmp_path / "image.png")
@@ -143,7 +143,7 @@ def test_a_folder_of_networks_predicts_their_mean(subset: WorkingCopy, test_imag
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_every_test_image_is_left_as_it_is(dataset: str, raw: Callable[[str], Path], tmp_path: Path) -> None:
-    """That its background is dark is seen in all but a few, whose clothes fill the picture."""
+    """The median of its border is dark in each of them, so none is inverted."""
     images = read_idx(raw(dataset) / "t10k-images-idx3-ubyte")[:1000]
     changed = 0
     for image in images:
@@ -157,7 +157,7 @@ def test_every_test_image_is_left_as_it_is(dataset: str, raw: Callable[[str], Pa
 def test_a_large_picture_is_reduced_close_to_the_original_image(
     suffix: str, size: tuple[int, int], mnist_raw: Path, tmp_path: Path
 ) -> None:
-    """A test image, enlarged, dark on paper that is not quite white, and off the middle."""
+    """Draws an enlarged test image off centre, dark on off-white paper."""
     correlations = []
     for image in read_idx(mnist_raw / "t10k-images-idx3-ubyte")[:20]:
         side = min(size)
@@ -173,7 +173,7 @@ def test_a_large_picture_is_reduced_close_to_the_original_image(
 
 def test_transparency_and_16_bits_are_read_as_displayed(tmp_path: Path, mnist_raw: Path) -> None:
     image = read_idx(mnist_raw / "t10k-images-idx3-ubyte")[0].numpy()
-    for ink in (0, 255):  # black or white strokes on nothing
+    for ink in (0, 255):  # black or white strokes on a transparent background
         Image.merge("LA", [Image.new("L", (28, 28), ink), Image.fromarray(image)]).save(tmp_path / "clear.png")
         np.testing.assert_array_equal(pictures.read(tmp_path / "clear.png", "mnist").numpy(), image)
     Image.fromarray(image.astype(np.uint16) * 257).save(tmp_path / "deep.png")
@@ -189,7 +189,7 @@ def test_a_blank_picture_is_rejected(colour: int, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion_mnist"])
 def test_specks_far_apart_are_rejected(dataset: str, tmp_path: Path) -> None:
-    """Nothing would be left of them in a small image."""
+    """They would vanish in a small image."""
     pixels = np.full((1000, 1000), 255, np.uint8)
     pixels[0, 0] = pixels[1, 1] = pixels[-1, -1] = 0
     Image.fromarray(pixels).save(tmp_path / "specks.png")
@@ -221,7 +221,7 @@ def test_specks_far_apart_are_rejected(dataset: str, tmp_path: Path) -> None:
     ],
 )
 def test_what_cannot_be_classified_is_reported_in_one_line(
-    arguments: str, line: str, subset: WorkingCopy, run: Callable[[str], Told]
+    arguments: str, line: str, subset: WorkingCopy, run: Callable[[str], Outcome]
 ) -> None:
     (subset.path / "empty").mkdir()
     os.mkfifo(subset.path / "pipe")
@@ -234,7 +234,7 @@ def test_what_cannot_be_classified_is_reported_in_one_line(
         path.write_bytes(
             checkpoints.to_bytes(build(architecture), architecture, dataset, 0, {"epochs": 1}, normalisation)
         )
-    told, *printed = run(arguments)
-    assert told is not None
-    assert line in told
+    error, *printed = run(arguments)
+    assert error is not None
+    assert line in error
     assert printed == ["", ""]

@@ -1,4 +1,4 @@
-"""The documents show what the pipeline wrote, and their commands work."""
+"""Checks that the documents show what the pipeline wrote, and that their commands work."""
 
 import os
 import re
@@ -18,7 +18,7 @@ from tools.documents import AFTER, BEFORE, HISTORY, PICTURE, exists, history, hi
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
 REMOTES = "tests/remotes"
-ELSEWHERE = {  # sections whose commands the next test does not run, and what runs them
+ELSEWHERE = {  # sections that the test of every command omits, and what runs their commands
     "README.md: Shallow or deep?": "make repro: the last test; make test: runs this",
     "docs/recovery.md: A merge conflict in dvc.lock": "the test of a merge",
     "docs/reproducibility.md: How it is tested": "tests/test_verify.py",
@@ -36,7 +36,7 @@ AUTHOR = "export GIT_{AUTHOR,COMMITTER}_NAME=test GIT_{AUTHOR,COMMITTER}_EMAIL=t
 
 
 def commands(page: str) -> dict[str, str]:
-    """The shell commands of each section that has any, by page and heading."""
+    """Returns the shell commands of each section that has any, keyed by page and heading."""
     sections = re.split(r"^##? (.*)\n", (ROOT / page).read_text(), flags=re.MULTILINE)
     found = {
         f"{page}: {heading}": "".join(re.findall(r"^```sh\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
@@ -46,13 +46,13 @@ def commands(page: str) -> dict[str, str]:
 
 
 COMMANDS = {section: text for page in PAGES for section, text in commands(page).items()}
-RUN_ALL = "dvc exp run --run-all"  # waits forever if its worker has died: docs/recovery.md
+RUN_ALL = "dvc exp run --run-all"  # waits forever if its worker has died, see docs/recovery.md
 REMOTE = f"set -e\n{COMMANDS['docs/sharing.md: A folder']}"
 
 
 @pytest.fixture
 def shallow_clone(tmp_path: Path) -> WorkingCopy:
-    """Without the history that docs/history.md shows."""
+    """Clones without the commits that docs/history.md shows."""
     copy = clone(tmp_path / "copy")
     copy.run(f"git clone -q --depth 1 file://{copy.path} {tmp_path / 'shallow'}")
     return WorkingCopy(tmp_path / "shallow")
@@ -97,7 +97,7 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
     run, begin = partial(subset.run, HOME=str(tmp_path)), f"set -e\n{AUTHOR}\n"
     back = "git restore . && rm -f data/my_houses.xlsx && dvc checkout -q"
     for text in here.values():
-        subset.run("cp data/ames/AmesHousing.xlsx data/my_houses.xlsx")  # which the text speaks of
+        subset.run("cp data/ames/AmesHousing.xlsx data/my_houses.xlsx")  # used by the documents
         before, found, after = text.partition(RUN_ALL)
         if found:
             run(f"{begin}{before}timeout --signal INT 500 {found} || true")
@@ -124,7 +124,7 @@ def test_every_link_in_a_document_leads_to_a_file_and_heading(page: str) -> None
 
 
 def test_the_data_flow_diagram_is_that_of_dvc_yaml() -> None:
-    """Without the arrows that others imply."""
+    """Arrows that others imply may be missing."""
     drawing = re.findall(r"^  (\w.*-->.*)$", (ROOT / "docs/architecture.md").read_text(), re.MULTILINE)
     chains = [[step.split(" & ") for step in line.split(" --> ")] for line in drawing]
     drawn = {(a, b) for chain in chains for before, after in pairwise(chain) for a in before for b in after}
@@ -141,7 +141,7 @@ def outputs(stage: dict[str, list[str | dict[str, object]]]) -> list[str]:
 
 
 def implied_by(arrows: set[tuple[str, str]]) -> set[tuple[str, str]]:
-    """All pairs of stages of which the second needs the first, directly or not."""
+    """Returns all pairs of stages whose second needs the first, directly or indirectly."""
     more = arrows | {(a, d) for a, b in arrows for c, d in arrows if b == c}
     return arrows if more == arrows else implied_by(more)
 
@@ -179,7 +179,7 @@ def test_an_experiment_reaches_another_clone(subset: WorkingCopy, tmp_path: Path
 
 
 def other_clone(copy: WorkingCopy, home: Path) -> WorkingCopy:
-    """A clone that knows the same remote, which lies in `home`."""
+    """Returns a clone that has the same remote configured, which is in `home`."""
     copy.run(f"git clone -q . {home / 'other'}")
     other = WorkingCopy(home / "other")
     other.run(REMOTE, HOME=str(home))
@@ -201,13 +201,13 @@ def test_another_clone_rejects_a_file_that_was_changed_in_transit(subset: Workin
     content = bytearray(stored.read_bytes())
     content[len(content) // 2] ^= 1
     stored.write_bytes(content)
-    stored.chmod(0o444)  # what DVC itself leaves; any other mode makes it look twice
+    stored.chmod(0o444)  # as DVC sets it; with any other mode it would verify the hash
     other = other_clone(subset, tmp_path)
     assert other.run("dvc pull --remote shared", check=False, HOME=str(tmp_path)).returncode != 0
 
 
 def workflow_steps(job: str) -> list[str]:
-    """The commands of the workflow that run in a shell."""
+    """Returns the shell commands of a job of the workflow."""
     workflow = yaml.safe_load((ROOT / ".github/workflows/ci.yml").read_text())
     return [step["run"] for step in workflow["jobs"][job]["steps"] if "run" in step]
 
@@ -253,7 +253,7 @@ def test_the_workflow_runs_the_repositorys_own_ci_script() -> None:
 
 
 def test_the_workflow_is_safe() -> None:
-    """It reads and no more, every action is pinned by commit, and zizmor finds nothing."""
+    """It has read access only, pins every action by commit, and passes zizmor."""
     text = (ROOT / ".github/workflows/ci.yml").read_text()
     workflow = yaml.safe_load(text)
     assert workflow["permissions"] == {"contents": "read"}

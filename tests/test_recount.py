@@ -1,4 +1,4 @@
-"""Metrics counted again from the stored networks, in numpy and without the project's own metrics."""
+"""Recomputes metrics from the stored networks, in NumPy and without the project's own metrics."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The report and DVC's plots, opened in a real browser, and where their numbers come from."""
+"""Opens the report and DVC's plots in a real browser, and checks where their numbers come from."""
 
 import hashlib
 import json
@@ -26,10 +26,10 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "ch
 browser_only = pytest.mark.skipif(
     not CHROMIUM and "CI" not in os.environ, reason="no Chromium: apt-get install chromium"
 )
-# without these it asks its maker for updates, and as root, as in a container, it has no sandbox
+# no requests for updates, and no sandbox, which does not work as root, as in a container
 SWITCHES = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-sandbox"]
 SCREENS = {"phone": (390, 844), "desk": (1280, 900)}
-MEASURES = {  # columns of a table in metrics/ by which its rows are grouped, and columns whose means are reported
+MEASURES = {  # for each table in metrics/: columns to group by, and columns whose means are reported
     "networks.csv": (["network"], ["accuracy", "loss", "calibration_error"]),
     "prices.csv": (["houses", "model"], ["rmse", "rmsle", "r2"]),
     "binary.csv": (["l1_penalty"], ["l1_norm", "training_loss", "test_loss", "test_accuracy"]),
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(params=[(screen, scheme) for screen in SCREENS for scheme in ("light", "dark")], ids="-".join)
 def page(request: pytest.FixtureRequest, browser: Browser, subset_template: WorkingCopy) -> Iterator[Page]:
-    """The report on a screen, after every file that it asks for is known to be itself and no error was shown."""
+    """Opens the report, and checks after the test that it requested no other file and logged nothing."""
     screen, scheme = request.param
     width, height = SCREENS[screen]
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
@@ -66,7 +66,7 @@ def page(request: pytest.FixtureRequest, browser: Browser, subset_template: Work
 
 @browser_only
 def test_every_picture_is_shown_and_nothing_is_wider_than_the_screen(page: Page) -> None:
-    assert page.locator("figure").count() == 9 + len(NETWORKS)  # a confusion matrix of each
+    assert page.locator("figure").count() == 9 + len(NETWORKS)  # one confusion matrix per network
     for figure in page.locator("figure").all():
         box, picture = figure.bounding_box(), figure.locator("svg").bounding_box()
         assert box is not None
@@ -92,7 +92,7 @@ def test_the_first_column_stays_in_view_while_a_table_scrolls(page: Page) -> Non
 
 @browser_only
 def test_axe_finds_no_accessibility_violations(page: Page) -> None:
-    """Contrast, keyboard, names and structure, in both colour schemes and widths."""
+    """Covers contrast, keyboard, names and structure, in both colour schemes and at both widths."""
     found = Axe().run(page).response
     assert "color-contrast" in {rule["id"] for rule in found["passes"]}
     assert [(rule["id"], rule["nodes"][0]["html"]) for rule in found["violations"]] == []
@@ -121,7 +121,7 @@ def test_scrollable_regions_can_be_reached_by_keyboard(page: Page) -> None:
 
 
 def forty_sizes() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """As compare_sizes writes them: 40 is the best, 39 is not shown to be worse, all others are."""
+    """Returns tables as compare_sizes writes them: 40 is the best, 39 is not shown to be worse, all others are."""
     names = [str(number) for number in range(1, 41)]
     standing = ["shown to be worse"] * 38 + ["not shown to be worse", "best"]
     sizes = pd.DataFrame(
@@ -199,7 +199,7 @@ def test_the_report_covers_every_metrics_file(file: str, subset_template: Workin
 
 
 def reported(path: Path) -> Iterator[float | str]:
-    """Every value of a JSON file, and the means over seeds of a table: on test data, and shares above 0.05 %."""
+    """Yields all values of a JSON file, or a table's means over seeds: of test data, and of shares from 0.05 % up."""
     if path.suffix == ".json":
         levels = [json.loads(path.read_text(encoding="utf-8"))]
         for value in levels:
@@ -213,7 +213,7 @@ def reported(path: Path) -> Iterator[float | str]:
         if path.name == "prices.csv":
             table = table[table.split == "test"]
         if path.name == "confusion.csv":
-            table = table.assign(percent=100 * table.share + 1e-9)[table.share >= 0.0005]  # a half is rounded up
+            table = table.assign(percent=100 * table.share + 1e-9)[table.share >= 0.0005]  # rounds halves up
         yield from table.groupby(keys)[measures].mean().to_numpy().ravel().tolist()
 
 

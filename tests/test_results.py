@@ -1,4 +1,4 @@
-"""What git has of the last rebuild: results that make sense, and tables that agree with each other."""
+"""Checks that the committed results of the last rebuild are plausible and agree with each other."""
 
 import json
 
@@ -37,7 +37,7 @@ def test_the_summary_agrees_with_the_table_of_networks(networks: pd.DataFrame) -
 
 
 def test_the_confusion_matrix_has_the_accuracy_of_the_table_of_networks(networks: pd.DataFrame) -> None:
-    """Each class counts for its share of the test images, which is about a tenth."""
+    """The mean over the classes is close to the accuracy, since each has about a tenth of the test images."""
     shares = pd.read_csv(ROOT / "metrics/confusion.csv")
     right = shares[shares.actual == shares.predicted].groupby("network").share.mean()
     assert (right - networks.groupby("network").accuracy.mean()).abs().max() < 0.002

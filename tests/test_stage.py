@@ -1,4 +1,4 @@
-"""Running a stage: what it was run on is what DVC records."""
+"""Checks that a stage runs on the same parameters and dependencies that DVC records."""
 
 import json
 import os
@@ -21,7 +21,7 @@ class Params(Schema):
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A project with a stage that depends on one file, run by DVC."""
+    """Creates a project as its stage sees it under DVC; the stage depends on a file and a folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_STAGE", "train")
     handler = signal.getsignal(signal.SIGINT)
@@ -36,7 +36,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.parametrize("name", ["train", "../dvc.yaml:train"])
 def test_a_stage_gets_what_its_schema_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """DVC names it with its file where it was started in another folder."""
+    """DVC prefixes the name with the file if it was started in another folder."""
     monkeypatch.setenv("DVC_STAGE", name)
     read: list[Params] = []
     run(read.append, Params)
@@ -48,7 +48,7 @@ def test_a_stage_gets_what_its_schema_reads(name: str, monkeypatch: pytest.Monke
     [("params.yaml", "{hidden: [40], seeds: [0]}"), ("train.py", "# other code"), ("data/pets/train/0.png", "other")],
 )
 def test_a_dependency_that_changes_while_a_stage_runs_fails_the_stage(file: str, text: str) -> None:
-    """DVC would record the change as what the outputs were made from."""
+    """Otherwise DVC would record the changed file as what the outputs were made from."""
 
     def stage(_: Params) -> None:
         Path(file).write_text(text, encoding="utf-8")
@@ -67,7 +67,7 @@ def test_what_a_stage_does_not_read_may_change_meanwhile() -> None:
 
 
 def test_a_stage_fails_if_an_unrelated_experiment_runs() -> None:
-    """DVC notes in this file which process runs an experiment in the folder."""
+    """DVC records in workspace.json which process runs an experiment in the folder."""
     file = EXPERIMENTS / "run/workspace/workspace.json"
     file.parent.mkdir(parents=True)
 
@@ -82,7 +82,7 @@ def test_a_stage_fails_if_an_unrelated_experiment_runs() -> None:
             run(lambda _: pytest.fail("ran"), Params)
         experiment.kill()
     run(lambda _: None, Params)
-    note(os.getpid())  # a number that another process has since
+    note(os.getpid())  # the id has been reused by a process other than dvc
     run(lambda _: None, Params)
 
 

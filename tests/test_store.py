@@ -1,4 +1,4 @@
-"""The key of a network in the store is all that determines its bytes, and nothing else."""
+"""Checks that a network's key in the store covers all that determines its bytes, and nothing else."""
 
 import shutil
 from collections.abc import Callable
@@ -27,7 +27,7 @@ JOB = Job(
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered() -> None:
+def no_cached_code() -> None:
     store.code.cache_clear()
 
 
@@ -60,7 +60,7 @@ def test_paths_and_the_number_of_workers_are_not_in_the_key(monkeypatch: pytest.
 
 @pytest.fixture
 def edit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Adds a line to a file of a copy of the code."""
+    """Returns a function that adds a line to a file in a copy of the code."""
     for folder in ("mlp", "pipeline", "stages"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for module in (imports, store):

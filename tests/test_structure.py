@@ -1,4 +1,4 @@
-"""dvc.yaml tells the truth about its stages, and stages import no more than they use."""
+"""Checks that dvc.yaml matches what its stages read, and that stages import no more than they use."""
 
 import ast
 import importlib
@@ -20,7 +20,7 @@ from tools.dependencies import dependencies
 PIPELINE = yaml.safe_load((ROOT / "dvc.yaml").read_text())
 STAGES: dict[str, Any] = PIPELINE["stages"]
 WHOLE = [{"params.yaml": None}]  # every parameter
-PAGES = {"check_params", "report"}  # they read all of params.yaml
+PAGES = {"check_params", "report"}  # stages that read all of params.yaml
 TABLES = {"openpyxl", "pandas", "scipy", "sklearn"}
 
 
@@ -33,7 +33,7 @@ def test_a_stage_declares_exactly_the_modules_that_it_imports(stage: str) -> Non
 def test_a_stage_declares_exactly_the_params_that_it_reads(
     stage: str, subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Runs the stage with every read of a checked parameter on record."""
+    """Runs the stage and records every parameter that it reads."""
     module = importlib.import_module(f"stages.{stage}")
     monkeypatch.chdir(subset.path)
     train_here(monkeypatch)
@@ -81,7 +81,7 @@ def test_a_change_reruns_only_what_it_affects(file: str, stages: set[str]) -> No
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_network_has_its_stage_metrics_charts_and_artifact(name: str) -> None:
-    """CONTRIBUTING.md lists what one needs; no later stage would miss a network that is not in NETWORKS."""
+    """CONTRIBUTING.md lists them. The next test covers networks missing from NETWORKS, which no stage would notice."""
     network, curves = f"models/{name}", f"plots/curves/{name}.csv"
     assert {network, curves} <= set(STAGES[f"train_{name}"]["outs"])
     assert network in STAGES["evaluate"]["deps"]
@@ -113,7 +113,7 @@ def literals(file: Path) -> set[str]:
 
 
 def test_every_parameter_is_read_by_a_stage() -> None:
-    """By another than the report, which shows them all."""
+    """Stages that read all of params.yaml, such as the report, do not count."""
     declared = {key for stage in STAGES.values() if stage.get("params") != WHOLE for key in stage.get("params", [])}
     assert declared == every_parameter()
 
@@ -142,7 +142,7 @@ def test_a_stage_has_a_description_and_its_own_script(stage: str) -> None:
 )
 def test_a_layer_imports_nothing_from_above(package: str, above: set[str]) -> None:
     for file in (ROOT / package).rglob("*.py"):
-        locks = {"dvc"} if file == ROOT / "pipeline/stage.py" else set()  # those of DVC itself
+        locks = {"dvc"} if file == ROOT / "pipeline/stage.py" else set()  # it takes DVC's own locks
         assert not {name.partition(".")[0] for name in imports(ast.parse(file.read_text()))} & (above - locks), file
 
 
@@ -181,7 +181,7 @@ def test_starting_a_stage_imports_nothing_that_it_does_not_use(stage: str, unuse
 
 @pytest.mark.slow
 def test_training_does_not_import_the_compiler() -> None:
-    """torch.optim.Adam does when it is constructed, which would cost every process more than a second."""
+    """Constructing torch.optim.Adam would import it, which costs every process more than a second."""
     script = (
         "import sys, torch; from functools import partial; from mlp.examples import Examples; from mlp.spec import *;"
         "from mlp.models import ShallowNeuralNet; from mlp.training import *;"

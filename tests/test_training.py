@@ -1,4 +1,4 @@
-"""Training, beside the plain loop with torch.optim.Adam, and what is said of networks that cannot be trained."""
+"""Compares training with a plain torch.optim.Adam loop, and checks errors for networks that cannot be trained."""
 
 import re
 from collections.abc import Callable
@@ -40,13 +40,13 @@ def training(mnist_raw: Path) -> LabelledImages:
 
 
 @pytest.fixture(scope="module")
-def nothing(training: LabelledImages) -> LabelledImages:
+def no_images(training: LabelledImages) -> LabelledImages:
     return training._replace(images=training.images[:0], labels=training.labels[:0])
 
 
 @pytest.fixture(scope="module")
 def points() -> Examples:
-    """Six numbers each, of three classes that the first two tell apart."""
+    """Returns 200 examples of six numbers each, in three classes that the first two numbers determine."""
     inputs = torch.randn(200, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return Examples(inputs, (inputs[:, 0] > 0).long() + (inputs[:, 1] > 0.5).long())
 
@@ -56,13 +56,13 @@ def weights(network: nn.Module) -> Tensor:
 
 
 def generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
-    """For the order of the examples and for the first weights."""
+    """Returns the generators of the order of the examples and of the initial weights."""
     order, first, _ = np.random.SeedSequence(seed).generate_state(3, np.uint64).tolist()
     return torch.Generator().manual_seed(order), torch.Generator().manual_seed(first)
 
 
 def plain_loop(make_network: MakeNetwork, x: Tensor, labels: Tensor, settings: Settings, seed: int) -> Any:
-    """The network of the loop that everybody writes, in float64, and the mean loss of each epoch."""
+    """Returns the network trained by a standard PyTorch loop in float64, and the mean loss of each epoch."""
     order, first = generators(seed)
     network = make_network().train()
     initialise(network, first)
@@ -82,7 +82,7 @@ def plain_loop(make_network: MakeNetwork, x: Tensor, labels: Tensor, settings: S
 
 
 def test_a_step_is_that_of_torchs_adam() -> None:
-    """Also where a gradient is zero, where it is tiny, and after many steps."""
+    """Covers zero gradients, tiny gradients, and many steps."""
     ours, torchs = (nn.Linear(8, 4) for _ in range(2))
     torchs.load_state_dict(ours.state_dict())
     torchs.double()
@@ -108,10 +108,10 @@ def test_a_step_is_that_of_torchs_adam() -> None:
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
 def test_training_is_the_plain_loop(
-    make_network: MakeNetwork, training: LabelledImages, nothing: LabelledImages
+    make_network: MakeNetwork, training: LabelledImages, no_images: LabelledImages
 ) -> None:
-    """The same first weights and order, which the loop takes from the same seed, give the same network."""
-    (network,), (curve,), _ = train(make_network, training, nothing, SETTINGS, [7])
+    """The loop draws the same initial weights and order from the seed, and so must give the same network."""
+    (network,), (curve,), _ = train(make_network, training, no_images, SETTINGS, [7])
     images = training.examples()
     assert images.divisor is not None
     x = (images.inputs.double() - images.shift) / images.divisor
@@ -135,30 +135,30 @@ def test_the_validation_curve_ends_at_what_the_network_reaches(training: Labelle
 
 
 def test_without_validation_images_there_is_no_validation_curve(
-    training: LabelledImages, nothing: LabelledImages
+    training: LabelledImages, no_images: LabelledImages
 ) -> None:
-    _, (curve,), _ = train(SHALLOW, training, nothing, SETTINGS, [0])
+    _, (curve,), _ = train(SHALLOW, training, no_images, SETTINGS, [0])
     assert {(point.validation_loss, point.validation_accuracy) for point in curve} == {(None, None)}
 
 
-def test_validation_images_change_nothing(training: LabelledImages, nothing: LabelledImages) -> None:
-    networks = [train(DEEP, training, validation, SETTINGS, [0])[0][0] for validation in (training, nothing)]
+def test_validation_images_change_nothing(training: LabelledImages, no_images: LabelledImages) -> None:
+    networks = [train(DEEP, training, validation, SETTINGS, [0])[0][0] for validation in (training, no_images)]
     assert torch.equal(*map(weights, networks))
 
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
 def test_training_is_a_pure_function_of_data_settings_and_seed(
-    make_network: MakeNetwork, training: LabelledImages, nothing: LabelledImages
+    make_network: MakeNetwork, training: LabelledImages, no_images: LabelledImages
 ) -> None:
-    """The global generator has no say, and is not changed."""
+    """The global generator is neither used nor changed."""
     results = []
     for global_seed in (1, 2):
         torch.manual_seed(global_seed)
         before = torch.get_rng_state()
-        results.append(weights(train(make_network, training, nothing, SETTINGS, [5])[0][0]))
+        results.append(weights(train(make_network, training, no_images, SETTINGS, [5])[0][0]))
         assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(*results)
-    assert not torch.equal(results[0], weights(train(make_network, training, nothing, SETTINGS, [6])[0][0]))
+    assert not torch.equal(results[0], weights(train(make_network, training, no_images, SETTINGS, [6])[0][0]))
 
 
 def test_networks_of_the_same_seed_see_the_images_in_the_same_order(
@@ -180,8 +180,10 @@ def test_networks_of_the_same_seed_see_the_images_in_the_same_order(
     assert seen[0] != seen[1]
 
 
-def test_the_trained_network_is_in_eval_mode_and_in_float32(training: LabelledImages, nothing: LabelledImages) -> None:
-    (network,), _, _ = train(SHALLOW, training, nothing, SETTINGS, [0])
+def test_the_trained_network_is_in_eval_mode_and_in_float32(
+    training: LabelledImages, no_images: LabelledImages
+) -> None:
+    (network,), _, _ = train(SHALLOW, training, no_images, SETTINGS, [0])
     assert not network.training
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert {parameter.requires_grad for parameter in network.parameters()} == {True}
@@ -197,10 +199,10 @@ def test_training_and_validation_set_their_modes(training: LabelledImages, monke
 
     monkeypatch.setattr(ShallowNeuralNet, "forward", recording)
     train(SHALLOW, training, training, Settings(2, 500, 0.003), [0])
-    assert modes == [True, False, False] * 2  # the second batch of an epoch repeats the first
+    assert modes == [True, False, False] * 2  # the second batch of an epoch replays the operations of the first
 
 
-# networks of one's own
+# the user's own networks
 
 
 class Residual(nn.Module):
@@ -217,7 +219,7 @@ class Residual(nn.Module):
 
 
 class Tied(nn.Module):
-    """Two layers of the same weights, without biases."""
+    """Has two layers that share their weights, without biases."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -285,8 +287,8 @@ def test_dropout_is_for_training_only(points: Examples) -> None:
     torch.testing.assert_close(predict(network.float(), points), expected, atol=1e-4, rtol=0)
 
 
-class Does(nn.Module):
-    """Something with its inputs before its one layer."""
+class Applying(nn.Module):
+    """Applies a function to its inputs before its only layer."""
 
     def __init__(self, what: Callable[[Any], Any]) -> None:
         super().__init__()
@@ -337,15 +339,24 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
             nn.Softmax(1),
         )
     },
-    "torch.tanh": (partial(Does, torch.tanh), r"Does: torch\.tanh cannot be computed exactly; supported: nn.Linear"),
-    "tanh": (partial(Does, lambda x: x.tanh()), "Does: an operation on a tensor .* no attribute 'tanh'"),
-    "view": (partial(Does, lambda x: x.view(-1, 3)), r"Does: an operation on a tensor .* viewed as \(-1, 3\)"),
-    "minus": (partial(Does, lambda x: x - x), "Does: an operation on a tensor .*operand"),
-    "cat": (partial(Does, lambda x: torch.cat([x, x])), r"Does: torch\.cat cannot be computed exactly"),
-    "alpha": (partial(Does, lambda x: torch.add(x, x, alpha=2)), r"Does: torch\.add with alpha cannot"),
+    "torch.tanh": (
+        partial(Applying, torch.tanh),
+        r"Applying: torch\.tanh cannot be computed exactly; supported: nn.Linear",
+    ),
+    "tanh": (
+        partial(Applying, lambda x: x.tanh()),
+        "Applying: an operation on a tensor .* no attribute 'tanh'",
+    ),
+    "view": (
+        partial(Applying, lambda x: x.view(-1, 3)),
+        r"Applying: an operation on a tensor .* viewed as \(-1, 3\)",
+    ),
+    "minus": (partial(Applying, lambda x: x - x), "Applying: an operation on a tensor .*operand"),
+    "cat": (partial(Applying, lambda x: torch.cat([x, x])), r"Applying: torch\.cat cannot be computed exactly"),
+    "alpha": (partial(Applying, lambda x: torch.add(x, x, alpha=2)), r"Applying: torch\.add with alpha cannot"),
     "in place": (
-        partial(Does, lambda x: relu(x, inplace=True)),
-        r"Does: torch\.nn\.functional\.relu with inplace cannot",
+        partial(Applying, lambda x: relu(x, inplace=True)),
+        r"Applying: torch\.nn\.functional\.relu with inplace cannot",
     ),
     "a buffer": (WithBuffer, r"WithBuffer: torch\.add of a tensor that is not a parameter cannot be computed exactly"),
     "a parameter": (OwnScale, r"OwnScale: scale has no initialisation; needed: a method initialise\(generator\) in"),
@@ -384,7 +395,7 @@ ENGINES = pytest.mark.parametrize("arrays", [OnNumpy(), OnTorch("cpu")], ids=["N
         (mse_loss, [200, 3], r"outputs \[50, 3\] and targets \[50, 3\]; needed: \[n\] and \[n\]"),
         (binary_cross_entropy, [200, 1], r"outputs \[50, 3\] and targets \[50, 1\]; needed: \[n\] and \[n\]"),
         (
-            cross_entropy,  # as torch allows, with a probability of each class
+            cross_entropy,  # class probabilities, which torch allows
             [200, 3],
             r"outputs \[50, 3\] and targets \[50, 3\]; needed: \[n, classes\] and \[n\], which are numbers of classes",
         ),
@@ -394,7 +405,7 @@ ENGINES = pytest.mark.parametrize("arrays", [OnNumpy(), OnTorch("cpu")], ids=["N
 def test_a_loss_of_mismatched_outputs_and_targets_is_rejected_in_one_line(
     loss: Callable[[Any, Any], Any], targets: list[int], line: str, arrays: Any, points: Examples
 ) -> None:
-    """torch would broadcast them, with a warning at most, and train for something else."""
+    """torch would broadcast them, with at most a warning, and minimise a different loss."""
     examples = points._replace(targets=torch.ones(targets).double())
     with pytest.raises(InputError, match=f"^Linear: a loss of {line}") as error:
         fit(partial(nn.Linear, 6, 3), examples, lambda network, x, y: loss(network(x), y), SETTINGS, [0], arrays=arrays)
@@ -442,7 +453,7 @@ def test_one_example_and_a_batch_larger_than_all_examples_are_enough(points: Exa
 
 
 def test_the_last_batch_of_an_epoch_has_the_remaining_examples(points: Examples) -> None:
-    """The network and the loss are asked once an epoch for each size."""
+    """The network and the loss are called once per epoch for each batch size."""
     sizes, steps = list[int](), list[int]()
 
     def recording(network: nn.Module, x: Any, labels: Any) -> Any:
@@ -456,7 +467,7 @@ def test_the_last_batch_of_an_epoch_has_the_remaining_examples(points: Examples)
 
 
 class Counting(nn.Module):
-    """Computes something else from its second call on."""
+    """Computes something different from its second call on."""
 
     def __init__(self, what: Callable[[Any, Any, int], Any]) -> None:
         super().__init__()
@@ -514,13 +525,13 @@ def test_a_loss_may_compute_with_targets(points: Examples) -> None:
 )
 def test_every_usual_way_to_flatten_a_batch_works(flatten: Callable[[Any], Any], points: Examples) -> None:
     networks = [
-        fit(partial(Does, does), points, classification_loss, SETTINGS, [0])[0] for does in (flatten, lambda x: x)
+        fit(partial(Applying, does), points, classification_loss, SETTINGS, [0])[0] for does in (flatten, lambda x: x)
     ]
     assert torch.equal(*(weights(network) for network in networks))
 
 
 def test_gradients_whose_squares_overflow_end_in_one_line() -> None:
-    """Else their weights would stay as they are without a word: infinite second moments make steps of zero."""
+    """Otherwise their weights would silently stop changing: infinite second moments make steps of zero."""
     x = torch.tensor([[1e25], [1e25]], dtype=torch.float64)
     with pytest.raises(DivergedError, match="Linear, seed 0: loss or weights are not finite after epoch 1"):
         fit(partial(nn.Linear, 1, 1), Examples(x, torch.zeros(2).double()), regression_loss, Settings(1, 2, 1e-3), [0])

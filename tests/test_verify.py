@@ -1,4 +1,4 @@
-"""A rebuild gives the same bytes under changed circumstances, and a difference is found and named."""
+"""Checks that a rebuild under changed circumstances gives the same bytes, and that differences are reported."""
 
 import csv
 import os
@@ -28,10 +28,10 @@ EVERYTHING_AT_ONCE = CIRCUMSTANCES[-1]._replace(
         name: value
         for each in CIRCUMSTANCES
         for name, value in each.environment.items()
-        if each.name != "a locale without UTF-8"  # tests/test_locale.py
+        if each.name != "a locale without UTF-8"  # covered by tests/test_locale.py
     }
-    | {"ATEN_CPU_CAPABILITY": "default", "MLP_WORKERS": "2"},  # eight would spend their time on starting
-    one_by_one=False,  # so would a DVC for each stage, see below
+    | {"ATEN_CPU_CAPABILITY": "default", "MLP_WORKERS": "2"},  # eight would spend their time starting up
+    one_by_one=False,  # so would a DVC process for each stage, tested below
 )
 PIPELINE = """
 stages:
@@ -68,7 +68,7 @@ def test_everything_changed_at_once_gives_the_same_bytes(subset: WorkingCopy) ->
 
 @pytest.fixture
 def small(tmp_path: Path) -> WorkingCopy:
-    """A pipeline whose network depends on the number of threads."""
+    """Creates a pipeline whose network depends on the number of threads."""
     copy = WorkingCopy(tmp_path / "small")
     copy.path.mkdir()
     (copy.path / "dvc.yaml").write_text(PIPELINE)
@@ -130,7 +130,7 @@ def test_instructions_that_the_processor_lacks_are_not_tried(
 
 @pytest.fixture
 def examples(tmp_path: Path) -> Path:
-    """A folder with images and houses at random, where the pipeline has them."""
+    """Creates a folder with random images and houses at the pipeline's paths."""
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(256, (70, 28, 28), generator=generator).byte()
     labels = torch.randint(10, (70,), generator=generator)
@@ -163,7 +163,7 @@ def test_images_of_any_size_and_any_number_of_classes_are_trained_on() -> None:
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Trainings of two epochs, also where another Python does them."""
+    """Shortens training to two epochs, in the copy of steps.py that is sent to each Python."""
     text = Path(steps.__file__).read_text(encoding="utf-8")
     shorter = re.sub(r"epochs=\d+", "epochs=2", text)
     assert shorter != text
@@ -212,7 +212,7 @@ def test_other_pythons_train_the_same_networks_or_the_difference_is_reported(exa
 
 @pytest.mark.slow
 def test_the_code_that_is_sent_needs_only_torch_numpy_and_safetensors(examples: Path) -> None:
-    """Also in a folder with modules of the same names."""
+    """This holds even in a folder that has modules of the same names."""
     for package in ("tools", "mlp"):
         (examples / package).mkdir()
         (examples / package / "__init__.py").touch()
@@ -300,8 +300,8 @@ def test_files_are_compared_line_by_line(
         (tmp_path / name).mkdir()
         if content is not None:
             (tmp_path / name / "table.csv").write_text(content)
-    told = difference.of_paths(tmp_path / "before", tmp_path / "after")
-    assert (told or "").replace(f"{tmp_path}/", "") == (found or "")
+    difference_found = difference.of_paths(tmp_path / "before", tmp_path / "after")
+    assert (difference_found or "").replace(f"{tmp_path}/", "") == (found or "")
 
 
 def test_tensors_are_compared_number_by_number(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Commands that are not stages."""
+"""Commands that are not pipeline stages."""

@@ -17,12 +17,12 @@ from mlp.errors import InputError
 from pipeline.stage import exit_on_user_error
 from pipeline.tables import mean_and_std
 
-MEASURES = {  # tables in git with a row for each seed: the columns that say what was measured, and the metric's column
+MEASURES = {  # tables in git with a row for each seed: the columns that identify a measurement, and the metric's column
     "metrics/networks.csv": (["network"], "accuracy"),
     "metrics/prices.csv": (["split", "houses", "model"], "rmsle"),
     "metrics/binary.csv": (["l1_penalty"], "test_accuracy"),
 }
-SMALLEST = 1e-9  # difference between figures that are not the same
+TOLERANCE = 1e-9  # differences whose range is below this count as equal
 
 
 class Change(NamedTuple):
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Change]:
-    """Of a file in MEASURES: what both commits measured and is not the same in both."""
+    """Yields a change for each measurement of a file in MEASURES that both commits have, with different results."""
     keys, measure = MEASURES[file]
     groups = [dict(iter(table.dropna(subset="seed").groupby(keys, sort=False))) for table in (before, after)]
     for key in [key for key in groups[0] if key in groups[1]]:
@@ -75,7 +75,7 @@ def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Ch
             differences = (second - first)[common]
             if len(common) < 2 or not differences.any():
                 p_value = 1.0
-            elif np.ptp(differences) < SMALLEST:  # without variance, a t-test would reject with any number of seeds
+            elif np.ptp(differences) < TOLERANCE:  # a t-test without variance rejects for any number of seeds
                 p_value = 2 / 2 ** len(common)
             else:
                 p_value = float(stats.ttest_1samp(differences, 0).pvalue)
@@ -84,7 +84,7 @@ def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Ch
 
 def _read(file: str, revision: str) -> pd.DataFrame:
     table = pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
-    return table.rename(columns={"part": "split"})  # what metrics/prices.csv called it in earlier commits
+    return table.rename(columns={"part": "split"})  # the column's name in older commits
 
 
 def _run(*command: str) -> str:

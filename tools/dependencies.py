@@ -1,4 +1,4 @@
-"""Writes into dvc.yaml, for each stage, the modules of this repository that it imports, and no others."""
+"""Sets the Python dependencies of each stage in dvc.yaml to the modules of this repository that it imports."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ def main() -> None:
 
 
 def dependencies(name: str, stage: dict[str, Any]) -> list[str]:
-    """Of a stage of dvc.yaml: data and other files as they are there, and modules as they are imported, sorted."""
+    """Returns a stage's dependencies, sorted: all but Python files from dvc.yaml, and the modules that it imports."""
     return sorted({each for each in stage["deps"] if not each.endswith(".py")} | modules(f"stages.{name}"))
 
 

@@ -1,4 +1,4 @@
-"""Renders README.md and the pages of docs/ that show results, each from the template beside it."""
+"""Renders README.md and the pages of docs/ that show results, each from its .jinja template."""
 
 import json
 import math
@@ -24,8 +24,8 @@ PAGES = [
     *(f"docs/{page}.md" for page in ("comparison", "house_prices", "reliability", "reproducibility", "scaling")),
 ]
 HISTORY, PICTURE = Path("docs/history.md"), Path("docs/history.svg")
-BEFORE, AFTER = "ba2dc45", "98de53d"  # what the history page compares: a commit, and its child with a smaller network
-WORKERS = 1000  # of the cluster that docs/scaling.md calculates
+BEFORE, AFTER = "ba2dc45", "98de53d"  # commits on the history page: one, and its child with a smaller network
+WORKERS = 1000  # in the example cluster of docs/scaling.md
 HOUSES = {"without_large": "up to 4000 square feet", "all": "all"}
 
 
@@ -41,17 +41,17 @@ def main() -> None:
 
 
 def results() -> dict[str, Any]:
-    """What the templates show, from files that are in git."""
+    """Returns the values that the templates show, read from files in git."""
     networks, seeds = read_csv("metrics/networks.csv", OF_NETWORKS), pd.read_csv("benchmarks/seeds.csv")
     verified = pd.read_csv("docs/verified.csv", keep_default_na=False)
-    verified_gpu = pd.read_csv("docs/verified_gpu.csv")  # of a machine that is not here
+    verified_gpu = pd.read_csv("docs/verified_gpu.csv")  # measured on another machine
     faults = pd.read_csv("docs/faults.csv")
     count = networks.seed.nunique()
     return {
         "title": source(load(Params).dataset).title,
         "comparison": read_json(Evaluation, Path("metrics/evaluation.json")).comparison.model_dump(),
         "seeds": count,
-        "detectable": seeds.detectable[seeds.seeds == count].dropna().tolist(),  # empty where it was not measured
+        "detectable": seeds.detectable[seeds.seeds == count].dropna().tolist(),  # empty if unmeasured or undetectable
         "networks": networks_table(networks),
         "power": seeds.to_dict("records"),
         "sizes": pd.read_csv("benchmarks/sizes.csv").to_dict("records"),
@@ -103,7 +103,7 @@ def binary_table(scores: pd.DataFrame) -> str:
 
 
 def epoch_ratios(timings: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Median time of an epoch in units of its bare matrix products, by way of training and network."""
+    """Returns the median time of an epoch relative to its bare matrix products, by way of training and network."""
     epochs = timings[timings.measured == "epoch"]
     return {
         str(way): {str(name): float(each.median()) for name, each in group.groupby("network").ratio}
@@ -112,7 +112,7 @@ def epoch_ratios(timings: pd.DataFrame) -> dict[str, dict[str, float]]:
 
 
 def stacked_table(timings: pd.DataFrame) -> str:
-    """What an epoch takes of each network, where so many train at once."""
+    """Returns a table of the seconds that an epoch takes, for all networks trained at once and for each."""
     rows = [
         [network, device, f"{networks:,}", f"{seconds:.2f}", f"{seconds / networks:.4f}"]
         for network, device, networks, _, seconds in timings.itertuples(index=False, name=None)
@@ -121,7 +121,7 @@ def stacked_table(timings: pd.DataFrame) -> str:
 
 
 def scaling(jobs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
-    """What was measured of jobs, and what follows for deep networks on a thousand workers, in bytes and seconds."""
+    """Returns the timings of jobs, and the load that deep networks put on WORKERS workers, in bytes and seconds."""
     stage = YAML(typ="safe").load(Path("dvc.lock"))["stages"]["train_deep"]
     networks = next(each for each in stage["outs"] if each["path"] == "models/deep")
     epoch = timings.seconds[
@@ -136,9 +136,7 @@ def scaling(jobs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
         "rate": WORKERS / seconds,
         "shipped": sum(each["size"] for each in stage["deps"] if each["path"].endswith(".safetensors")),
         "transfers": math.ceil(math.log2(WORKERS)),
-        "handing_out": jobs.seconds_of_handing_out[
-            (jobs["where"] == "a Dask cluster") & (jobs.jobs == "house prices")
-        ].item(),
+        "dispatch": jobs.dispatch_seconds[(jobs["where"] == "a Dask cluster") & (jobs.jobs == "house prices")].item(),
         "network": networks["size"] / networks["nfiles"],
     }
 
@@ -148,8 +146,8 @@ def jobs_table(jobs: pd.DataFrame) -> str:
         "one epoch on",
         "where",
         "training (ms)",
-        "beside it (ms)",
-        "handing out (ms)",
+        "overhead (ms)",
+        "dispatch (ms)",
         "efficiency of two workers",
     ]
     rows = [
@@ -165,12 +163,12 @@ def exists(commit: str) -> bool:
 
 
 def history(before: str, after: str) -> str:
-    """The page of what changed between two commits, as the commands that it names print it."""
+    """Returns the page on the changes between two commits, with the output of the commands that it shows."""
     return document(str(HISTORY), before=before, after=after, output=output)
 
 
 def history_picture(before: str, after: str) -> str:
-    """What `dvc plots diff` shows of the accuracy of each network at both commits, as SVG."""
+    """Returns the plot by `dvc plots diff` of each network's accuracy at both commits, as SVG."""
     return svg(json.loads(output(f"dvc plots diff {before} {after} --targets metrics/networks.csv --show-vega")), LOOK)
 
 

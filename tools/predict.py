@@ -32,14 +32,14 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name may be unprintable on the terminal
     torch.set_num_threads(1)
     networks = _networks(arguments.model)
-    origin = next(iter(networks.values()))
-    named = origin.images.classes if origin.images else source(origin.dataset).classes
+    metadata = next(iter(networks.values()))
+    named = metadata.images.classes if metadata.images else source(metadata.dataset).classes
     classes = [_harmless(name, "'") for name in named]
     if not arguments.pictures.is_dir():
-        (found,) = _predict(networks, _read(arguments.pictures, origin)[None], len(classes)).tolist()
+        (found,) = _predict(networks, _read(arguments.pictures, metadata)[None], len(classes)).tolist()
         print(classes[found.index(max(found))])
         for name, probability in zip(classes, found, strict=True):
             print(f"{name:{max(map(len, classes))}}  {probability:.6f}")
@@ -47,7 +47,7 @@ def main() -> None:
     images, skipped = {}, []
     for file in sorted(arguments.pictures.iterdir()):
         try:
-            images[file.name] = _read(file, origin)
+            images[file.name] = _read(file, metadata)
         except (InputError, OSError) as error:
             skipped.append(f"skipped {error}")
     if not images:
@@ -60,43 +60,43 @@ def main() -> None:
         print(line, file=sys.stderr)
 
 
-def _networks(path: Path) -> dict[Path, checkpoints.Origin]:
-    """A network, or those of a folder, by file."""
+def _networks(path: Path) -> dict[Path, checkpoints.Metadata]:
+    """Reads each network's metadata, by file. Raises InputError unless all were trained on the same images."""
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: no networks in it; needed: a network or a folder of them, such as models/deep")
-    networks = {file: checkpoints.read_origin(file) for file in files}
-    for file, origin in networks.items():
-        if origin.normalisation is None or (origin.images is None and origin.dataset not in PUBLIC):
+    networks = {file: checkpoints.read_metadata(file) for file in files}
+    for file, metadata in networks.items():
+        if metadata.normalisation is None or (metadata.images is None and metadata.dataset not in PUBLIC):
             known = f"of {' or '.join(PUBLIC)}, or that it describes"
-            raise InputError(f"{file}: a network trained on {origin.dataset}; needed: one trained on images {known}")
-        checkpoints.load(file, origin.dataset)  # before a picture is scaled to whatever size the file names
+            raise InputError(f"{file}: a network trained on {metadata.dataset}; needed: one trained on images {known}")
+        checkpoints.load(file, metadata.dataset)  # rejects a damaged file before a picture is scaled to its size
         first = networks[files[0]]
-        if (origin.dataset, origin.images) != (first.dataset, first.images):
+        if (metadata.dataset, metadata.images) != (first.dataset, first.images):
             raise InputError(f"{path}: networks trained on different images; needed: all on the same")
     return networks
 
 
-def _read(picture: Path, origin: checkpoints.Origin) -> Tensor:
-    """A picture as the networks know images, uint8 [height, width]."""
-    if origin.images:
-        return pictures.read_scaled(picture, origin.images.height, origin.images.width)
-    return pictures.read(picture, origin.dataset)
+def _read(picture: Path, metadata: checkpoints.Metadata) -> Tensor:
+    """Reads a picture in the format of the training images, uint8 [height, width]."""
+    if metadata.images:
+        return pictures.read_scaled(picture, metadata.images.height, metadata.images.width)
+    return pictures.read(picture, metadata.dataset)
 
 
-def _predict(networks: dict[Path, checkpoints.Origin], images: Tensor, classes: int) -> Tensor:
-    """Probabilities of the classes, float64 [pictures, classes], mean over the networks."""
+def _predict(networks: dict[Path, checkpoints.Metadata], images: Tensor, classes: int) -> Tensor:
+    """Returns the class probabilities, averaged over the networks, float64 [pictures, classes]."""
     found = []
-    for file, origin in networks.items():
-        assert origin.normalisation is not None
-        mean, std = (torch.tensor(value, dtype=torch.float64) for _, value in origin.normalisation)
+    for file, metadata in networks.items():
+        assert metadata.normalisation is not None
+        mean, std = (torch.tensor(value, dtype=torch.float64) for _, value in metadata.normalisation)
         data = LabelledImages(images, torch.zeros(len(images), dtype=torch.int64), mean, std)
-        found.append(probabilities(checkpoints.predict_from_file(file, origin.dataset, data.examples(), classes)[1]))
+        found.append(probabilities(checkpoints.predict_from_file(file, metadata.dataset, data.examples(), classes)[1]))
     return torch.stack(found).sum(dim=0) / len(found)
 
 
 def _harmless(name: str, mark: str) -> str:
-    """On one line, and marked where a spreadsheet would take it for a formula, which could run commands."""
+    """Escapes control characters, and puts `mark` before a formula, which could run commands in a spreadsheet."""
     name = "".join(letter if letter >= " " else ascii(letter)[1:-1] for letter in name)
     return mark + name if name.startswith(("=", "+", "-", "@")) else name
 

@@ -1,7 +1,7 @@
-"""Reading params.yaml: the types of its values, and the errors that name a wrong one.
+"""Reads params.yaml: defines the types of its values, and reports invalid ones.
 
-Each group of keys has its schema in a module of its own, and a stage composes those that it reads: so a key that is
-added for one stage reruns no other. `complete.Params` is the whole file.
+Each group of keys has its schema in a separate module, and a stage composes those that it reads, so that a key added
+for one stage reruns no other. `complete.Params` is the schema of the whole file.
 """
 
 from pathlib import Path
@@ -15,12 +15,12 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import AliasEvent, CollectionEndEvent, CollectionStartEvent
 from ruamel.yaml.nodes import Node
 
-from mlp.errors import InputError, need_file, shortened
+from mlp.errors import InputError, require_file, shortened
 
-MOST_BYTES = 50_000  # of a file
-MOST_CHARACTERS = 1000  # of a key or value in it
-MOST_LEVELS = 10  # of groups and lists
-MOST_ERRORS = 10  # that are told at once
+MAX_BYTES = 50_000  # per file
+MAX_CHARACTERS = 1000  # per key or value
+MAX_LEVELS = 10  # of nested groups and lists
+MAX_ERRORS = 10  # reported at once
 
 Item = TypeVar("Item")
 
@@ -44,7 +44,7 @@ Rate = Annotated[float, Field(gt=0, le=1)]
 LearningRate = Annotated[Rate, Field(description="a number above 0 and at most 1")]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Penalty = Annotated[float, Field(ge=0, le=1e6)]
-# lists name their items' bounds too: an error in an item is explained by the list's description
+# a list's description also gives the bounds of its items, because it is reported for an invalid item
 HiddenLayers = Annotated[
     list[Units],
     Field(min_length=1, max_length=10, description="a list of 1 to 10 integers, each from 1 to 10000"),
@@ -84,13 +84,13 @@ Penalties = Annotated[
 
 
 class Group(BaseModel):
-    """Keys that belong together. Other keys among them are refused."""
+    """Keys that belong together. Rejects any other key."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Schema(Group):
-    """The top-level keys that a stage reads. Others are left to other stages."""
+    """The top-level keys that a stage reads. Ignores those of other stages."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -105,23 +105,23 @@ Params = TypeVar("Params", bound=Group)
 
 
 def load(schema: type[Params], path: Path = Path("params.yaml")) -> Params:
-    """Reads what a schema names from a params file, and checks it.
+    """Reads and validates the keys of a schema in a params file.
 
-    Raises InputError with a line for each wrong key, or OSError where there is no such file.
+    Raises InputError with a line for each of the first MAX_ERRORS invalid keys, or OSError if the file is missing.
     """
-    need_file(path)
+    require_file(path)
     with path.open("rb") as file:
-        content = file.read(MOST_BYTES + 1)
-    if len(content) > MOST_BYTES:
-        raise InputError(f"{path}: more than {MOST_BYTES:,} bytes; allowed: at most that many")
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{path}: more than {MAX_BYTES:,} bytes; allowed: at most that many")
     try:
         text = content.decode("utf-8")
         _check_extent(path, text)
         return schema.model_validate(_parser().load(text))
     except ValidationError as error:
         wrong = error.errors()
-        lines = [f"{path}: {_line(schema, detail)}" for detail in wrong[:MOST_ERRORS]]
-        more = [f"{path}: {len(wrong) - MOST_ERRORS} more keys are wrong"] if len(wrong) > MOST_ERRORS else []
+        lines = [f"{path}: {_line(schema, detail)}" for detail in wrong[:MAX_ERRORS]]
+        more = [f"{path}: {len(wrong) - MAX_ERRORS} more keys are wrong"] if len(wrong) > MAX_ERRORS else []
         raise InputError("\n".join(lines + more)) from error
     except MarkedYAMLError as error:
         place = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
@@ -134,27 +134,27 @@ class _Constructor(SafeConstructor):
     def construct_object(self, node: Node, deep: bool = False) -> Any:
         try:
             return super().construct_object(node, deep)
-        except (ValueError, LookupError, ArithmeticError) as error:  # of dates and numbers that are none
+        except (ValueError, LookupError, ArithmeticError) as error:  # from invalid dates and numbers
             value = shortened(repr(node.value))
             raise ConstructorError(problem=f"{value}: {error}", problem_mark=node.start_mark) from error
 
 
 def _parser() -> YAML:
-    """DVC's: YAML 1.2, and no key twice."""
+    """Returns a parser that reads YAML 1.2 and rejects duplicate keys, like DVC's."""
     parser = YAML(typ="safe")
     parser.Constructor = _Constructor
     return parser
 
 
 def _check_extent(path: Path, text: str) -> None:
-    """Before anything is built of it, as a short text can stand for something enormous."""
+    """Raises InputError, before anything is built from a text, if it could expand into something enormous."""
     levels = 0
-    long = f"a value of more than {MOST_CHARACTERS:,} characters; allowed: at most {MOST_CHARACTERS:,}"
+    long = f"a value of more than {MAX_CHARACTERS:,} characters; allowed: at most {MAX_CHARACTERS:,}"
     for event in _parser().parse(text):
         levels += isinstance(event, CollectionStartEvent) - isinstance(event, CollectionEndEvent)
         faults = {
-            f"more than {MOST_LEVELS} nested groups or lists; allowed: at most {MOST_LEVELS}": levels > MOST_LEVELS,
-            long: len(getattr(event, "value", "")) > MOST_CHARACTERS,
+            f"more than {MAX_LEVELS} nested groups or lists; allowed: at most {MAX_LEVELS}": levels > MAX_LEVELS,
+            long: len(getattr(event, "value", "")) > MAX_CHARACTERS,
             "an alias (*); allowed: none": isinstance(event, AliasEvent),
             "a tag (!); allowed: none": getattr(event, "tag", None),
         }

@@ -1,4 +1,4 @@
-"""The whole of params.yaml."""
+"""The schema of the whole params.yaml."""
 
 from pipeline.params import DatasetName, Group, HiddenLayers, Seeds, Training
 from pipeline.params.compare_learning_rates import CompareLearningRates

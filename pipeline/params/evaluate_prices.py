@@ -1,4 +1,4 @@
-"""What the networks on house prices are compared with."""
+"""Ridge regression, a baseline for the networks on house prices."""
 
 from pipeline.params import Group, Penalties
 

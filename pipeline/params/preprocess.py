@@ -1,4 +1,4 @@
-"""How the training images are split."""
+"""The validation split of the training images."""
 
 from pipeline.params import Group, Seed, Size
 

@@ -1,4 +1,4 @@
-"""The Excel file of house prices, and how its houses are split."""
+"""The Excel file of house prices, and its validation and test splits."""
 
 from pipeline.params import Count, Group, Seed, Text
 

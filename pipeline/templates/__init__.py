@@ -1,4 +1,4 @@
-"""Pages, from templates: those of the stages are in this folder, that of a document beside it."""
+"""Renders pages from templates: those of the stages are in this folder, that of a document is next to it."""
 
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,9 @@ ROOT = FOLDER.parents[1]
 
 
 def render(template: str, **values: Any) -> str:
-    """The text of a page. `template` is a path from this folder or from the root of the repository.
+    """Returns the text of a page. `template` is a path relative to this folder or to the root of the repository.
 
-    Raises jinja2.UndefinedError for a name in the template that has no value.
+    Raises jinja2.UndefinedError if a name in the template has no value.
     """
     environment = Environment(
         autoescape=template.endswith(".html"),
@@ -24,6 +24,6 @@ def render(template: str, **values: Any) -> str:
 
 
 def document(page: str, by: str = "make documents", **values: Any) -> str:
-    """The text of a document of the repository, from its template beside it. Its first line names both."""
+    """Returns the text of a document from the template next to it. Its first line names the template and command."""
     template = f"{page}.jinja"
     return f"<!-- rendered from {template} by `{by}`; edit that file -->\n{render(template, **values)}"

@@ -1,6 +1,6 @@
-"""Training as a pure function: what determines a network, and what comes out of it.
+"""Training as a pure function: a job determines every byte of its result.
 
-Each kind of examples has a module here whose `train` computes jobs that are alike but for their seeds.
+Each kind of examples has a module here whose `train` runs jobs that differ only in their seeds.
 """
 
 import hashlib
@@ -28,33 +28,33 @@ class File(NamedTuple):
 
 
 class Job(NamedTuple):
-    """All that determines the bytes of a trained network, beside the code."""
+    """Everything that determines the bytes of a trained network, except the code."""
 
     kind: str  # a module of pipeline.training
-    training: list[File]  # with the examples, one after the other
+    training: list[File]  # with the examples, concatenated in this order
     validation: File | None  # for the learning curve
-    dataset: str  # as the network's file names it
-    images: dict[str, Any] | None  # what the file says of a data set of one's own, see `checkpoints.Images`
+    dataset: str  # its name in the network's file
+    images: dict[str, Any] | None  # recorded in the file for the user's own data set, see `checkpoints.Images`
     architecture: Architecture
     settings: Settings
     seed: int
 
 
 class Trained(NamedTuple):
-    network: bytes  # its file, see `mlp.checkpoints`
-    curve: list[Epoch]  # of images
-    first_epoch: list[float]  # loss of each step of the first epoch, of images
+    network: bytes  # content of its file, see `mlp.checkpoints`
+    curve: list[Epoch]  # empty except for images
+    first_epoch: list[float]  # loss of each step of the first epoch; empty except for images
 
 
 class KilledError(Exception):
     """The process of a job was killed."""
 
 
-Locate = Callable[[File], Path]  # where a process that trains has a file
+Locate = Callable[[File], Path]  # returns the path of a file in a training process
 
 
 def file(path: str) -> File:
-    """Raises InputError where it cannot be read."""
+    """Returns a file with its SHA-256. Raises InputError if it cannot be read."""
     with reading(Path(path)), Path(path).open("rb") as content:
         return File(path, hashlib.file_digest(content, "sha256").hexdigest())
 
@@ -76,7 +76,7 @@ def pack(
     first_epoch: Sequence[float] = (),
     normalisation: "Normalisation | None" = None,
 ) -> bytes:
-    """What comes out of a job, as bytes: a line of JSON, then the network's file."""
+    """Returns the result of a job as bytes: a line of JSON, then the network's file."""
     from mlp import checkpoints
 
     settings = {key: value for key, value in job.settings._asdict().items() if value is not None}
@@ -92,8 +92,8 @@ def unpack(content: bytes) -> Trained:
 
 
 def engine() -> Any:
-    """What computes. It changes no result, so it comes from the environment: MLP_DEVICE as torch names devices."""
-    from mlp.on_numpy import OnNumpy  # a process that only hands out work need not wait for torch
+    """Returns the array backend: NumPy unless MLP_DEVICE names a PyTorch device. The choice affects no result."""
+    from mlp.on_numpy import OnNumpy  # a process that only submits jobs need not wait for torch
     from mlp.on_torch import OnTorch
 
     device = os.environ.get("MLP_DEVICE")
@@ -101,8 +101,8 @@ def engine() -> Any:
         if not device:
             return OnNumpy()
         arrays = OnTorch(device)
-        arrays.unstack(arrays.exp)  # some devices can be named but keep nothing
+        arrays.unstack(arrays.exp)  # some devices can be named but hold no data
         return arrays
-    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # as torch puts it, in several lines
+    except (RuntimeError, TypeError, AssertionError, ImportError) as error:  # torch's message can have several lines
         reason = str(error).splitlines()[0]
         raise InputError(f"MLP_DEVICE is {device!r}; allowed: a PyTorch device, such as cuda ({reason})") from error

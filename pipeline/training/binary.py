@@ -1,4 +1,4 @@
-"""Training on whether a house costs more than the median."""
+"""Trains networks to predict whether a house costs more than the median."""
 
 from functools import partial
 from pathlib import Path
@@ -16,13 +16,13 @@ HOUSES = "data/prices/all"
 
 
 def jobs(kinds: list[tuple[Architecture, Settings]], seeds: list[int]) -> list[Job]:
-    """A job for each kind of network and seed."""
+    """Returns a job for each kind of network and seed."""
     training = [file(f"{HOUSES}/train.safetensors")]
     return [Job("binary", training, None, "ames/all", None, *kind, seed) for kind in kinds for seed in seeds]
 
 
 def train(alike: list[Job], locate: Locate) -> list[bytes]:
-    from mlp import ames  # torch takes two seconds, and only workers need it
+    from mlp import ames  # importing torch takes two seconds; only workers need it
     from mlp.binary import penalised_loss
 
     job = alike[0]
@@ -32,7 +32,7 @@ def train(alike: list[Job], locate: Locate) -> list[bytes]:
 
 
 def above_median(split: str) -> "Examples":
-    """Houses of a split, labelled as those that a network learns from."""
+    """Reads the houses of a split, labelled by the median of the training split."""
     from mlp import ames
 
     training, houses = (ames.load(Path(HOUSES, f"{each}.safetensors")) for each in ("train", split))
@@ -40,5 +40,5 @@ def above_median(split: str) -> "Examples":
 
 
 def labelled(houses: "Houses", training: "Houses") -> "Examples":
-    """With whether each costs more than the median of the training split, 0.0 or 1.0."""
+    """Returns examples whose target is 1.0 if the house costs more than the median of `training`, else 0.0."""
     return houses.examples()._replace(targets=(houses.prices > training.median_price()).double())

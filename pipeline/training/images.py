@@ -1,4 +1,4 @@
-"""Training on the images."""
+"""Trains networks on the images."""
 
 from functools import partial
 
@@ -12,7 +12,7 @@ TRAINING, VALIDATION = (f"data/processed/{split}.safetensors" for split in ("tra
 def jobs(
     dataset: str, kinds: list[tuple[Architecture, Settings]], seeds: list[int], validate: bool = True
 ) -> list[Job]:
-    """A job for each kind of network and seed. Without `validate`, networks also learn from the validation images."""
+    """Returns a job for each kind and seed. Without `validate`, networks also learn from the validation images."""
     of, own = description(), None
     if dataset not in PUBLIC:
         own = {"classes": of.classes, "height": of.height, "width": of.width}
@@ -22,7 +22,7 @@ def jobs(
 
 
 def train(alike: list[Job], locate: Locate) -> list[bytes]:
-    from mlp import images  # torch takes two seconds, and only workers need it
+    from mlp import images  # importing torch takes two seconds; only workers need it
     from mlp.checkpoints import Normalisation
     from mlp.classification import train as train_classifiers
     from mlp.models import build

@@ -1,4 +1,4 @@
-"""docs/scaling.md on a Dask cluster of this machine's own processes, whose workers have a folder of their own."""
+"""Follows docs/scaling.md on a Dask cluster of local processes, whose workers have a separate folder."""
 
 import random
 import re
@@ -40,11 +40,11 @@ SCHEDULER, WORKERS, REPRO, CERTIFICATE, TLS = (
     for part in ("dask scheduler", "dask worker", "DASK_SCHEDULER_ADDRESS", "openssl", "__TLS__")
 )
 ADDRESS = "tcp://127.0.0.1:8786"  # in the document
-AT_ONCE = "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0"  # a task fails with its first worker, not its fourth
+AT_ONCE = "export DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES=0"  # a task fails after one dead worker, not four
 
 
 class Cluster:
-    """A scheduler and two workers, which run in a clone that has no data, after the commands in `setup`."""
+    """A scheduler and two workers, started in a clone without data after the commands in `setup`."""
 
     def __init__(self, clone: WorkingCopy, folder: Path, scheme: str = "tcp", setup: str = "") -> None:
         port = free_port()
@@ -88,12 +88,12 @@ def cluster(bare: WorkingCopy, tmp_path: Path) -> Iterator[Cluster]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """The networks on house prices, trained one after the other without a store."""
+    """A clone with the networks on house prices, trained one at a time without a store."""
     return trained(tmp_path_factory.mktemp("undisturbed") / "clone", seeds=[0, 1, 2], epochs=30)
 
 
 def trained(path: Path, seeds: list[int], epochs: int) -> WorkingCopy:
-    """Four networks for each seed."""
+    """Returns a clone in which four networks are trained for each seed."""
     copy = clone(path)
     copy.edit_params(seeds=seeds, train_prices=copy.params()["train_prices"] | {"epochs": epochs})
     (copy.path / "dvc.lock").unlink()
@@ -197,7 +197,7 @@ def test_a_network_that_always_kills_its_worker_is_named_and_all_others_are_kept
 def test_a_file_that_a_killed_worker_did_not_get_is_sent_again(
     copy: WorkingCopy, bare: WorkingCopy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipeline import cluster as dask  # which imports Dask
+    from pipeline import cluster as dask  # imports Dask
 
     monkeypatch.chdir(copy.path)
     architecture = Architecture("ShallowNeuralNet", [len(FEATURES), 3, 1])
@@ -264,7 +264,7 @@ KILLS = 40 if LONG else 3
 
 @pytest.fixture(scope="module")
 def many(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
-    """As `undisturbed`, but more networks, each trained in a moment."""
+    """Like `undisturbed`, but with more networks, each trained in a moment."""
     return trained(tmp_path_factory.mktemp("many") / "clone", SEEDS, epochs=10)
 
 
@@ -284,7 +284,7 @@ def test_kills_at_random_moments_lose_repeat_and_change_nothing(
         return psutil.Popen(FORCED.split(), cwd=copy.path, env=environment)
 
     def watch(dvc: psutil.Popen, more: int, seconds: float = 0) -> None:
-        """Until so many more networks are done and so much time has passed. Whatever is finished stays as it is."""
+        """Waits for `more` networks and `seconds`, or until DVC exits; finished networks must not change."""
         count, moment = len(seen) + more, time.monotonic() + seconds
         while dvc.poll() is None and (len(seen) < count or time.monotonic() < moment):
             look()
@@ -359,16 +359,16 @@ def test_the_benchmark_times_jobs_on_the_pool_and_on_a_cluster(
 ) -> None:
     if not find_spec("distributed"):
         missing("Dask")
-    from benchmarks import jobs as benchmark  # which imports Dask
+    from benchmarks import jobs as benchmark  # imports Dask
 
     monkeypatch.chdir(undisturbed.path)
     monkeypatch.setattr(benchmark, "REPEATS", 1)
-    for name in ("MLP_WORKERS", "MLP_STORE", "DASK_SCHEDULER_ADDRESS"):  # which it sets
+    for name in ("MLP_WORKERS", "MLP_STORE", "DASK_SCHEDULER_ADDRESS"):  # the benchmark sets these
         monkeypatch.setenv(name, "")
     few = prices.jobs("all", Architecture("ShallowNeuralNet", [len(FEATURES), 8, 1]), Settings(1, 64, 0.001), [0, 1])
     with benchmark.cluster(1) as one, benchmark.cluster(2) as two:
         places = {"the pool": ["", ""], "a Dask cluster": [one.scheduler_address, two.scheduler_address]}
         rows = benchmark.measure("house prices", few, places)
     assert [(what, where) for what, where, *_ in rows] == [("house prices", where) for where in places]
-    for _, _, training, beside, handing_out, efficiency, _ in rows:
-        assert min(training, training + beside, handing_out, efficiency) > 0
+    for _, _, training, overhead, dispatch, efficiency, _ in rows:
+        assert min(training, training + overhead, dispatch, efficiency) > 0

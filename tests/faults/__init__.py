@@ -1,1 +1,1 @@
-"""What can go wrong, done on purpose. FAULTS=long in the environment does it more often, and writes docs/faults.csv."""
+"""Fault injection. FAULTS=long in the environment injects more faults and writes docs/faults.csv."""

@@ -1,4 +1,4 @@
-"""What a try may take, whatever it is given."""
+"""Limits on the CPU time and memory of a single try."""
 
 import time
 from collections.abc import Iterator
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import psutil
 
-SECONDS = 10  # of computing: on a busy machine it takes longer, and what waits for ever has the timeout of all tests
+SECONDS = 10  # of CPU time: elapsed time depends on the load, and pytest's timeout ends a try that hangs
 BYTES = 1_000_000_000
 
 
 @contextmanager
 def bounded() -> Iterator[None]:
-    """Fails where the block takes longer, or where this process grows further. Only Linux tells the latter."""
+    """Fails if the block takes more than SECONDS, or this process grows by more than BYTES (checked on Linux only)."""
     peak = Path("/proc/self/clear_refs")
     if peak.exists():
-        peak.write_text("5", encoding="utf-8")  # the highest so far is what it has now
+        peak.write_text("5", encoding="utf-8")  # resets the peak to the current memory
     before, start = psutil.Process().memory_info().rss, time.process_time()
     yield
     assert time.process_time() - start < SECONDS

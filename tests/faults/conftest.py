@@ -1,4 +1,4 @@
-"""A pipeline that is quick to run, for tests that run it often: of the house prices alone."""
+"""A fast pipeline for tests that run it often: house prices only."""
 
 import os
 import shutil
@@ -11,13 +11,13 @@ from filelock import FileLock
 from conftest import WorkingCopy, clone, different, with_environment
 
 STAGES = ["check_params", "preprocess_prices", "train_prices", "evaluate_prices"]
-OWN = {".git", ".dvc", ".venv", "store", "__pycache__"}  # what DVC and others keep for themselves
+OWN = {".git", ".dvc", ".venv", "store", "__pycache__"}  # internal files of DVC and other tools
 
 
 @pytest.fixture(scope="session")
 def houses_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.getbasetemp()
-    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # of all processes that run tests
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # shared by all processes that run tests
     with FileLock(folder / "houses.lock"):
         if not (folder / "houses").exists():
             copy = clone(folder / "unfinished_houses")
@@ -36,13 +36,13 @@ def houses_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def houses(houses_template: Path, tmp_path: Path) -> WorkingCopy:
-    """The pipeline of the house prices with one seed and two epochs, run and committed; for a test to change."""
+    """A copy of the house prices' pipeline, run with one seed and two epochs, that the test may change."""
     shutil.copytree(houses_template, tmp_path / "copy", symlinks=True)
     return WorkingCopy(tmp_path / "copy")
 
 
 def files(copy: WorkingCopy) -> dict[str, bytes]:
-    """All that a user sees; folders without content."""
+    """Returns the content of each file that a user sees, by path; folders are empty."""
     return {
         str(path.relative_to(copy.path)): path.read_bytes() if path.is_file() else b""
         for top in copy.path.iterdir()
@@ -53,5 +53,5 @@ def files(copy: WorkingCopy) -> dict[str, bytes]:
 
 
 def changed(before: dict[str, bytes], copy: WorkingCopy) -> list[str]:
-    """The files that are not as they were."""
+    """Returns the paths whose content differs from `before`."""
     return different(before, files(copy))

@@ -1,4 +1,4 @@
-"""How often the tests in this folder try, and the table of what came out: docs/faults.csv."""
+"""The number of tries in these tests, and the table of their outcomes, docs/faults.csv."""
 
 import csv
 import os
@@ -16,20 +16,20 @@ HEADER = ["what", "tries", "as_asked", "refused", "repaired", "wrong"]
 
 
 def tries(short: int, long: int) -> hypothesis.settings:
-    """For a test with @given: the number of its examples."""
+    """Returns settings with the number of examples for a test with @given."""
     return hypothesis.settings(max_examples=long if LONG else short)
 
 
 def record(what: str, tries: int, *, as_asked: int = 0, refused: int = 0, repaired: int = 0, wrong: int = 0) -> None:
-    """Writes a row of the table, in place of an older one of the same name. Does so with FAULTS=long only.
+    """Writes a row of the table, replacing an older one with the same name, with FAULTS=long only.
 
-    `what` was tried, in plain English, and how often each outcome was seen: the result that was asked for, a refusal in
-    one line, a repair by `make recover`, or none of these. A test asserts after it that none was wrong.
+    `what` describes the fault in plain English. The outcomes count how often the result was the requested one, a
+    one-line error, a repair by `make recover`, or none of these.
     """
     assert tries == as_asked + refused + repaired + wrong
     if not LONG:
         return
-    with FileLock(ROOT / ".dvc/tmp/faults.lock"):  # tests run side by side
+    with FileLock(ROOT / ".dvc/tmp/faults.lock"):  # tests run in parallel
         rows = {}
         if TABLE.exists():
             with TABLE.open(encoding="utf-8", newline="") as file:

@@ -1,4 +1,4 @@
-"""Whatever is allowed in params.yaml: all stages run on it and write numbers, or one line says what to lower."""
+"""For any allowed params.yaml, all stages run and write finite numbers, or one fails with a one-line error."""
 
 import random
 import re
@@ -21,8 +21,8 @@ REFUSED = r"loss or weights are not finite after epoch \d+, at .*; lower \w+|pre
 Item = TypeVar("Item")
 
 
-def drawn(params: dict[str, dict[str, object]], chance: random.Random) -> dict[str, object]:
-    """Often at the bounds of what is allowed; small enough to be trained in seconds."""
+def draw_params(params: dict[str, dict[str, object]], chance: random.Random) -> dict[str, object]:
+    """Draws parameters, often at the bounds of what is allowed, but small enough to train in seconds."""
 
     def some(values: Sequence[Item]) -> list[Item]:
         return chance.sample(values, chance.randint(1, 3))
@@ -62,7 +62,7 @@ def test_allowed_parameters_run_or_are_rejected_in_one_line(
     stages = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["stages"]
     params, chance, refused = subset.params(), random.Random(0), 0
     for _ in range(TRIES):
-        subset.edit_params(**drawn(params, chance))
+        subset.edit_params(**draw_params(params, chance))
         line = next(filter(None, map(refusal_of_stage, stages)), None)
         if line:
             refused += 1
@@ -70,7 +70,7 @@ def test_allowed_parameters_run_or_are_rejected_in_one_line(
             continue
         tables = [*Path("metrics").iterdir(), *Path("plots").rglob("*.csv")]
         for path in [Path("report.html"), Path("docs/lecture.md"), *tables]:
-            text = re.sub(r'data:[^"]*', "", path.read_text(encoding="utf-8"))  # pictures
+            text = re.sub(r'data:[^"]*', "", path.read_text(encoding="utf-8"))  # embedded pictures
             assert not re.search(r"\b(nan|NaN|inf|Infinity|None)\b", text), path
     record(
         "allowed parameters, often at their limits",

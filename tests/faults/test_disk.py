@@ -1,4 +1,4 @@
-"""A full disk, a folder that nobody may write to, a limit on open files: one line, and the old outputs stay."""
+"""A full disk, a read-only disk or a limit on open files gives a one-line error, and the old outputs stay."""
 
 import random
 import re
@@ -19,13 +19,13 @@ READ_ONLY = "mount --bind {0} {0} && mount -o remount,bind,ro {0}"
 
 
 def in_one_line(said: str) -> str:
-    """The message, without the progress above it."""
+    """Returns the only line of the message, without the progress above it."""
     (message,) = [line for line in said.splitlines() if line and "%" not in line]
     return message
 
 
 def with_folder(copy: WorkingCopy, folder: str, how: str, command: str) -> subprocess.CompletedProcess[str]:
-    """Runs a command that sees a folder on another disk, which goes with the command."""
+    """Runs a command while `folder` is mounted as in `how`; also fails if it changes the folder."""
     if subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode:
         pytest.skip("this system lets nobody but root mount a disk")
     copy.run(f"cp -r {folder} {folder}.old")
@@ -61,7 +61,7 @@ def test_a_full_or_read_only_disk_is_reported_and_outputs_stay(
 
 
 def test_too_few_file_descriptors_are_reported_in_one_line_and_nothing_is_lost(houses: WorkingCopy) -> None:
-    """Or they are enough. Python itself does not start with fewer than five."""
+    """Some of the limits suffice. Python itself does not start with fewer than five."""
     before, chance, refused = files(houses), random.Random(0), 0
     for _ in range(TRIES):
         stage, limit = chance.choice(STAGES), chance.randint(5, 35)

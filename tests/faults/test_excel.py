@@ -1,4 +1,4 @@
-"""Excel files, whatever is in them: the houses are read, or one line says what is wrong and where, and soon."""
+"""Whatever an Excel file contains, its houses are read or one line soon reports what is wrong and where."""
 
 import os
 import re
@@ -39,7 +39,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def members(path: Path) -> dict[str, bytes]:
-    """Of a small Excel file that is right: its parts by name."""
+    """The parts of a small valid Excel file, by name."""
     book = openpyxl.Workbook()
     for row in [COLUMNS, *HOUSES]:
         book.worksheets[0].append(row)
@@ -49,7 +49,7 @@ def members(path: Path) -> dict[str, bytes]:
 
 
 def outcome(path: Path) -> tuple[str, str]:
-    """`as_asked` where openpyxl has the same in those cells, or `refused` and with which words."""
+    """Returns `as_asked` if openpyxl reads the same from those cells, or `refused` and the message."""
     try:
         with bounded(), warnings.catch_warnings(action="error"):
             dataset = AmesHousingDataset(path)
@@ -79,7 +79,7 @@ def with_rows(rows: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
 
 
 def with_value(value: bytes, kind: bytes = b"n") -> Callable[[dict[str, bytes]], dict[str, bytes]]:
-    """Puts a value of some kind into the first cell of the second house."""
+    """Puts a value of an XML type into the first cell of the second house."""
     cell = b'<c r="A3" t="%s"><v>%s</v></c>' % (kind, value)
     return lambda members: members | {SHEET: re.sub(rb'<c r="A3".*?</c>', cell, members[SHEET])}
 
@@ -89,7 +89,7 @@ def with_sheet(content: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]
 
 
 def with_title(title: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
-    """And without the last column."""
+    """Renames the sheet and removes the last column."""
     return lambda members: (
         members
         | {
@@ -100,7 +100,7 @@ def with_title(title: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
 
 
 def letter(_: dict[str, bytes]) -> dict[str, bytes]:
-    """What a word processor writes."""
+    """Returns the parts of a word processor's file."""
     kind = b"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"
     types = b'<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Override %s/></Types>'
     return {
@@ -213,7 +213,7 @@ PIECES = [
 
 @st.composite
 def changes(draw: st.DrawFn) -> Callable[[Path, dict[str, bytes]], None]:
-    """Cells, numbers in the XML, bytes of the XML, or bytes of the file."""
+    """Draws a change of cells, of numbers or bytes in the XML, or of the file's bytes, or cuts the file off."""
     kind = draw(st.sampled_from(["cells", "numbers", "xml", "bytes", "cut"]))
     places = draw(st.lists(st.floats(0, 1, exclude_max=True), min_size=1, max_size=4))
     pieces = draw(st.lists(st.sampled_from(PIECES), min_size=4, max_size=4))

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a stage with one word, whenever it comes; and a stage needs nobody who reads what it says."""
+"""Ctrl-C at any moment ends a stage with one word, and a stage works with closed outputs."""
 
 import os
 import random
@@ -24,7 +24,7 @@ STAGES = ["preprocess_prices", "train_prices", "evaluate_prices"]
 
 
 def test_ctrl_c_at_any_moment_prints_one_word(houses: WorkingCopy) -> None:
-    """A terminal sends it to all processes. Some press it twice."""
+    """All processes receive it, as from a terminal, and sometimes twice."""
     before, chance, interrupted = files(houses), random.Random(0), 0
     for _ in range(TRIES):
         stage = subprocess.Popen(
@@ -34,9 +34,9 @@ def test_ctrl_c_at_any_moment_prints_one_word(houses: WorkingCopy) -> None:
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore Ctrl-C
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),  # else ignored in the background
         )
-        while b"site-packages" not in Path(f"/proc/{stage.pid}/maps").read_bytes():  # Python itself is up
+        while b"site-packages" not in Path(f"/proc/{stage.pid}/maps").read_bytes():  # until Python has started
             time.sleep(0.01)
         for delay in (chance.uniform(0, 3), chance.uniform(0, 0.3))[: chance.choice([1, 1, 2])]:
             time.sleep(delay)

@@ -1,4 +1,4 @@
-"""Whatever is killed at whatever moment, the next run gives what an undisturbed one gives."""
+"""After a kill of any process at any moment, the next run gives the same results as an undisturbed one."""
 
 import os
 import random
@@ -21,10 +21,10 @@ from faults.record import LONG, record
 
 pytestmark = pytest.mark.slow
 
-KILLS, ROUND = (1000, 20) if LONG else (50, 25)  # in all, and between two looks at what came out
-VICTIMS = {"DVC alone": 4, "a stage": 4, "a process that trains": 1, "all at once": 4}  # and how often each is drawn
-TARGETS = {"train_prices": 5, "evaluate_prices": 1}  # likewise
-# `dvc repro` on each target that comes in, in a process of its own; without the second that it takes to import DVC
+KILLS, ROUND = (1000, 20) if LONG else (50, 25)  # in total, and between two checks of the results
+VICTIMS = {"DVC alone": 4, "a stage": 4, "a process that trains": 1, "all at once": 4}  # with weights for drawing
+TARGETS = {"train_prices": 5, "evaluate_prices": 1}  # with weights, too
+# runs `dvc repro` on each target from stdin, in a fork of a process that has imported DVC, which takes a second
 READY = """
 import os, sys
 import dulwich.porcelain, dulwich.worktree, dvc.analytics, dvc.commands.repro, dvc.compare, dvc.data_cloud, dvc.dirs
@@ -45,7 +45,7 @@ for target in sys.stdin:
 
 
 class Runs:
-    """Runs of DVC in a copy, one after the other."""
+    """Runs DVC in a copy, one target at a time."""
 
     def __init__(self, copy: WorkingCopy) -> None:
         command = [sys.executable, "-c", READY, str(copy.path)]
@@ -58,7 +58,7 @@ class Runs:
         return psutil.Process(self._number())
 
     def end(self) -> tuple[int, str]:
-        """The exit status, and what was said."""
+        """Waits for the run and returns its exit status and output."""
         return self._number(), self.said.read_text(encoding="utf-8")
 
     def _number(self) -> int:
@@ -75,7 +75,7 @@ def runs(houses: WorkingCopy) -> Iterator[Runs]:
 
 
 def part_of(dvc: psutil.Process, victim: str) -> psutil.Process | None:
-    """A process of the run, as soon as there is one of that name; none where DVC ends before."""
+    """Waits for the victim, a process of the run, and returns it, or None if DVC ends first."""
     with suppress(psutil.NoSuchProcess):
         while victim not in {"DVC alone", "all at once"}:
             for child in dvc.children(recursive=True):
@@ -91,7 +91,7 @@ def part_of(dvc: psutil.Process, victim: str) -> psutil.Process | None:
 
 
 def killed(dvc: psutil.Process, victim: str, after: float) -> bool:
-    """Whether there was such a victim, and it lived long enough to be killed after that many seconds."""
+    """Kills the victim after some seconds. Returns False if there was none or it ended first."""
     part = part_of(dvc, victim)
     try:
         if part:
@@ -128,10 +128,10 @@ def test_a_stage_ends_even_if_its_dvc_was_killed_before_the_first_check(
 
 
 def test_after_a_kill_at_any_moment_the_next_run_gives_the_same_bytes(houses: WorkingCopy, runs: Runs) -> None:
-    """Where DVC was killed while it wrote its own files, the next run is `make recover`."""
+    """If DVC was killed while writing its own files, the next run is `make recover`."""
     before, chance = files(houses), random.Random(0)
     kills, repaired = Counter[str](), Counter[str]()
-    last = ""  # victim that took DVC along
+    last = ""  # the last victim whose kill also ended DVC
 
     def next_params(epochs: int, seed: int = 0) -> None:
         houses.edit_params(seeds=[seed], train_prices=houses.params()["train_prices"] | {"epochs": epochs})
@@ -153,11 +153,11 @@ def test_after_a_kill_at_any_moment_the_next_run_gives_the_same_bytes(houses: Wo
     while kills.total() < KILLS:
         tries += 1
         (victim,) = chance.choices(list(VICTIMS), list(VICTIMS.values()))
-        # what a survivor of the last run would write is not what is asked for; a seed of its own is trained
+        # epochs alternate to reveal outputs of a survivor of the last run; a new seed is not in the store, but trained
         next_params(1 + tries % 2, seed=tries if victim == "a process that trains" else 0)
         (target,) = chance.choices(list(TARGETS), list(TARGETS.values()))
         if chance.random() < 0.8:
-            shutil.rmtree(houses.path / ".dvc/cache/runs", ignore_errors=True)  # or no stage runs
+            shutil.rmtree(houses.path / ".dvc/cache/runs", ignore_errors=True)  # else no stage runs
         done = killed(runs.start(target), victim, chance.uniform(0, seconds / 5 if victim == "a stage" else seconds))
         status, said = runs.end()
         if not done and status:

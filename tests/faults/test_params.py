@@ -1,4 +1,4 @@
-"""params.yaml, whatever is in it: DVC and the stages read the same, or one line says what is wrong, and soon."""
+"""Whatever params.yaml contains, the stages read the same as DVC or soon report each fault in one line."""
 
 import os
 import re
@@ -22,7 +22,7 @@ DEFAULTS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 GROUP = DEFAULTS.index("\ntrain_deep:\n")
 BEFORE, VALUE, AFTER = re.split(r"epochs: (\d+)\n", DEFAULTS[GROUP:], maxsplit=1)
 BEFORE = DEFAULTS[:GROUP] + BEFORE
-LINE = len(BEFORE.splitlines())  # where it stands
+LINE = len(BEFORE.splitlines())  # of the value
 HOSTILE = [
     "9" * 5000,
     "0x" + "f" * 900,
@@ -62,7 +62,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def outcome(path: Path, content: bytes) -> tuple[str, str]:
-    """`as_asked` where DVC reads the same of the file, or `refused` and with which words."""
+    """Returns `as_asked` if DVC reads the same from the file, or `refused` and the message."""
     path.write_bytes(content)
     try:
         with bounded():
@@ -147,7 +147,7 @@ nested = st.recursive(
 
 @st.composite
 def contents(draw: st.DrawFn) -> bytes:
-    """The project's own file with a few places changed: a value, a line, or bytes."""
+    """Draws the project's own file with a few changes: to values, lines or bytes."""
     lines = DEFAULTS.splitlines()
     for _ in range(draw(st.integers(1, 3))):
         place = draw(st.integers(0, len(lines) - 1))

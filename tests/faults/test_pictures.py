@@ -1,4 +1,4 @@
-"""Pictures, whatever is in them: they are read, or one line names the file, and soon; no other program is started."""
+"""Whatever a picture file contains, it is read or soon rejected in one line; no other program is started."""
 
 import csv
 import io
@@ -32,14 +32,14 @@ MODES = {"BMP": "RGB", "GIF": "P", "JPEG": "RGB", "PNG": "RGBA", "PPM": "L", "TI
 
 
 def written(form: str) -> bytes:
-    """A small picture of noise in a format."""
+    """Returns the bytes of a small noise picture in a format."""
     file = io.BytesIO()
     Image.fromarray(PIXELS).convert(MODES.get(form, "RGB")).save(file, form)
     return file.getvalue()
 
 
 def outcome(path: Path, content: bytes | None = None) -> tuple[str, str]:
-    """`as_asked` where the picture was read, or `refused` and with which words."""
+    """Returns `as_asked` if the picture was read, or `refused` and the message."""
     if content is not None:
         path.write_bytes(content)
     try:
@@ -69,7 +69,7 @@ def test_pictures_of_32_bits_are_rejected(numbers: type, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("most", [1023, 65535])
 def test_grey_of_16_bits_is_read_as_displayed(most: int, tmp_path: Path) -> None:
-    """Netpbm's format says how much is white."""
+    """Netpbm's format defines the value of white."""
     levels = (PIXELS[:, :, 0] * (most / 255)).round().astype(">u2")
     (tmp_path / "grey.pgm").write_bytes(b"P5 40 30 %d\n" % most + levels.tobytes())
     found = pictures.read_grey(tmp_path / "grey.pgm")
@@ -78,7 +78,7 @@ def test_grey_of_16_bits_is_read_as_displayed(most: int, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("form", MODES)
 def test_a_truncated_picture_is_named(form: str, tmp_path: Path) -> None:
-    """Wherever it ends, unless nothing of the picture is missing."""
+    """Truncates it at many lengths; the picture may be read if no pixel is missing."""
     content, path = written(form), tmp_path / "cut"
     path.write_bytes(content)
     whole = pictures.read_grey(path)
@@ -87,14 +87,14 @@ def test_a_truncated_picture_is_named(form: str, tmp_path: Path) -> None:
         try:
             assert np.array_equal(pictures.read_grey(path), whole), end
         except InputError as error:
-            assert str(error) == f"{path}: {UNREADABLE}"  # noqa: PT017 # either is right
+            assert str(error) == f"{path}: {UNREADABLE}"  # noqa: PT017 # either outcome is right
 
 
 @pytest.mark.parametrize("form", ["EPS", "TGA", "ICO", "PCX", "SGI", "IM", "JPEG2000"])
 def test_an_unsupported_format_is_named_and_starts_no_program(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For EPS, Pillow would start Ghostscript."""
+    """Pillow would start Ghostscript for EPS."""
     program = tmp_path / "gs"
     program.write_text(f"#!/bin/sh\ntouch {tmp_path}/started\n", encoding="utf-8")
     program.chmod(0o755)
@@ -111,7 +111,7 @@ def test_only_regular_files_are_opened(make: Callable[[Path], object], tmp_path:
 
 @pytest.mark.parametrize("side", [8001, 10_000, 15_000, 60_000])
 def test_a_picture_with_too_many_pixels_is_rejected(side: int, tmp_path: Path) -> None:
-    """Of little more than are allowed, of so many that Pillow warns, and of more than it unpacks."""
+    """Slightly more pixels than allowed, enough for a warning from Pillow, and more than Pillow unpacks."""
     header = f"P4\n{side} {side}\n".encode()  # the pixels need not be there
     assert outcome(tmp_path / "bomb.ppm", header)[1] == "too large a picture; allowed: at most 64,000,000 pixels"
 
@@ -129,7 +129,7 @@ def test_a_picture_without_pixels_is_named(size: str, tmp_path: Path) -> None:
     assert outcome(tmp_path / "none.ppm", f"P5\n{size}\n255\n".encode())[0] == "refused"
 
 
-NAMES = {  # of files, and what stands in the table
+NAMES = {  # of files, each with its form in the table
     **{name: name for name in ("a,b.png", 'a"b.png', "a=b.png", " =.png")},
     **{name: f"./{name}" for name in ("=cmd().png", "+1.png", "-1.png", "@sum.png")},
     **{"\t=1.png": r"\t=1.png", "\r=1.png": r"\r=1.png", "a\n=1.png": r"a\n=1.png", "a\r\n=1.png": r"a\r\n=1.png"},
@@ -139,7 +139,7 @@ NAMES = {  # of files, and what stands in the table
 
 @pytest.mark.slow
 def test_a_folder_gives_a_table_whatever_its_files_are_named(tmp_path: Path) -> None:
-    """No name becomes a formula, none that is not UTF-8 ends it, and what is no picture is skipped."""
+    """No name becomes a formula, names that are not UTF-8 are escaped, and files that are not pictures are skipped."""
     architecture = Architecture("DeepNeuralNet", [784, [4], 10])
     settings, normalisation = {"epochs": 1}, Normalisation(mean=0.1, std=0.3)
     content = checkpoints.to_bytes(build(architecture), architecture, "mnist", 0, settings, normalisation)
@@ -174,7 +174,7 @@ def test_any_picture_is_read_or_rejected(tmp_path_factory: pytest.TempPathFactor
     @tries(50, 1000)
     @given(form=st.sampled_from([*MODES]), seed=st.integers(0, 2**32), count=st.integers(1, 30), first=st.booleans())
     def once(form: str, seed: int, count: int, first: bool) -> None:
-        """Some bytes changed, in half of the cases among the first 200, where headers are."""
+        """Changes some bytes; if `first`, only among the first 200, where headers are."""
         content, chosen = bytearray(whole[form]), random.Random(seed)
         for _ in range(count):
             content[chosen.randrange(200 if first else len(content))] = chosen.choice([0, 1, 127, 128, 255, seed % 256])

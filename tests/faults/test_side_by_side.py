@@ -1,4 +1,4 @@
-"""Two of anything at once in one clone: one waits or is refused, and no result is wrong."""
+"""Of two simultaneous commands in one clone, one may wait or be refused, but no result is wrong."""
 
 import re
 import shutil
@@ -21,7 +21,7 @@ def results(copy: WorkingCopy) -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def expected(houses_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """The results for one epoch, undisturbed."""
+    """The results of an undisturbed run for one epoch."""
     path = tmp_path_factory.mktemp("undisturbed") / "copy"
     shutil.copytree(houses_template, path, symlinks=True)
     copy = WorkingCopy(path)
@@ -33,9 +33,9 @@ def expected(houses_template: Path, tmp_path_factory: pytest.TempPathFactory) ->
 def test_two_simultaneous_runs_give_the_same_bytes(
     houses: WorkingCopy, expected: dict[str, bytes], other: str, delay: int
 ) -> None:
-    """As it starts, an experiment stashes changes for a moment and restores outputs; a stage that notices fails."""
+    """A starting experiment briefly stashes changes and restores outputs; a stage that detects this fails."""
     before = files(houses)
-    houses.run("rm -r .dvc/cache/runs store")  # so that the way back trains, too
+    houses.run("rm -r .dvc/cache/runs store")  # so that the last run trains, too
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
     both = []
     for command in ("dvc repro evaluate_prices", other):
@@ -55,7 +55,7 @@ def test_two_simultaneous_runs_give_the_same_bytes(
 
 
 def test_an_experiment_is_refused_while_a_stage_runs(houses: WorkingCopy, expected: dict[str, bytes]) -> None:
-    """DVC alone would let it restore outputs that the stage has just written, and record those as the stage's."""
+    """DVC alone would let it restore older outputs over those just written, and record them as the stage's."""
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
     with subprocess.Popen(["dvc", "repro", "-q", "evaluate_prices"], cwd=houses.path, env=ENVIRONMENT) as repro:
         locks = houses.path / ".dvc/tmp/exps/rwlock"

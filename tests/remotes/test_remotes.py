@@ -1,4 +1,4 @@
-"""docs/sharing.md against a real folder, a real SSH server and a real S3 server, all on this machine."""
+"""Follows docs/sharing.md with a real folder, a real SSH server and a real S3 server, all on this machine."""
 
 import hashlib
 import os
@@ -26,11 +26,11 @@ COMMANDS: dict[str, str] = dict(
 )
 PUSH, PULL = COMMANDS["Push"], COMMANDS["Pull"].splitlines()[0]
 USER = pwd.getpwuid(os.geteuid()).pw_name
-LARGE = 128 * 2**20  # bytes, so that a push takes long enough to be cut off
+LARGE = 128 * 2**20  # bytes, so that a push takes long enough to be interrupted
 
 
 class Server:
-    """A program that serves a port of this machine."""
+    """A program that listens on a port of this machine."""
 
     def __init__(self, *command: str | Path, port: int, log: Path, **environment: str) -> None:
         self.command, self.port, self.log, self.environment = command, port, log, environment
@@ -47,15 +47,15 @@ class Server:
 
 
 class Remote(NamedTuple):
-    recipe: str  # the document's commands, with the address of the server here
-    home: Path  # of the one who runs them
-    files: Any  # the file system of the remote, as others than DVC see it
-    root: str  # where DVC's files are in it
-    disk: Path  # where their bytes are in the end
+    recipe: str  # the document's commands, with the local server's address
+    home: Path  # of the user who runs them
+    files: Any  # the remote's file system, accessed without DVC
+    root: str  # path of DVC's files in it
+    disk: Path  # local folder in which their bytes are stored
     server: Server | None = None
     key: str = ""
     wrong_key: str = ""
-    refusal: str = ""  # of the wrong key
+    refusal: str = ""  # error message for the wrong key
 
 
 def program(name: str) -> str:
@@ -63,7 +63,7 @@ def program(name: str) -> str:
 
 
 def commands_here(heading: str, places: dict[str, str]) -> str:
-    """The commands below a heading of the document, with places of this machine for those of the example."""
+    """Returns the commands below a heading of the document, with the example's places replaced by local ones."""
     commands = COMMANDS[heading]
     for example, place in places.items():
         assert example in commands
@@ -84,8 +84,8 @@ def ssh(home: Path) -> Remote:
     for key in ["host", "id_ed25519", "wrong"]:
         subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", home / ".ssh" / key], check=True)
     port, disk, is_root = free_port(), home / "store", os.geteuid() == 0
-    # StrictModes would refuse keys below /tmp, where everybody may write.
-    # Without PAM, sshd takes an account for locked if it may not read its password.
+    # StrictModes would reject keys below /tmp, which is world-writable.
+    # Without PAM, sshd treats an account as locked if it may not read its password.
     (home / "sshd_config").write_text(f"""
         ListenAddress 127.0.0.1
         Port {port}
@@ -99,7 +99,7 @@ def ssh(home: Path) -> Remote:
         LogLevel DEBUG
     """)
     if is_root:
-        Path("/run/sshd").mkdir(exist_ok=True)  # sshd will not run as root without; Debian makes it at boot
+        Path("/run/sshd").mkdir(exist_ok=True)  # sshd needs it to run as root; Debian creates it at boot
     server = Server(sshd, "-D", "-e", "-f", home / "sshd_config", port=port, log=home / "sshd.log")
     recipe = commands_here(
         "A machine that you reach by SSH",
@@ -151,7 +151,7 @@ def remote(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Remote]:
 
 @pytest.fixture
 def shared(subset: WorkingCopy, remote: Remote) -> WorkingCopy:
-    """A working copy that has pushed all that it has."""
+    """A working copy that has pushed everything."""
     join(subset, remote)
     subset.run(PUSH, HOME=str(remote.home))
     return subset
@@ -163,7 +163,7 @@ def join(copy: WorkingCopy, remote: Remote) -> None:
 
 
 def clone(copy: WorkingCopy, remote: Remote) -> WorkingCopy:
-    """A fresh clone that knows the remote."""
+    """Returns a fresh clone with the remote configured."""
     copy.run(f"git clone -q . {remote.home / 'clone'}")
     other = WorkingCopy(remote.home / "clone")
     join(other, remote)
@@ -171,7 +171,7 @@ def clone(copy: WorkingCopy, remote: Remote) -> WorkingCopy:
 
 
 def hash_of(copy: WorkingCopy, path: str) -> str:
-    """The hash of an output, as dvc.lock has it."""
+    """Returns the hash of an output in dvc.lock."""
     stages = yaml.safe_load((copy.path / "dvc.lock").read_text())["stages"].values()
     [md5] = [out["md5"] for stage in stages for out in stage.get("outs", []) if out["path"] == path]
     return str(md5)
@@ -183,9 +183,9 @@ def has_everything(copy: WorkingCopy, remote: Remote) -> bool:
 
 
 def objects(remote: Remote) -> list[str]:
-    """The files on a remote that are named after their hash, but not those that were still being written.
+    """Returns the files on a remote that are named after their hash, without those still being written.
 
-    An S3 server that was killed between making a folder and its first file lists the folder, with a "/" at its end.
+    An S3 server that was killed between creating a folder and its first file lists the folder, with a trailing "/".
     """
     found = remote.files.find(f"{remote.root}/files/md5")
     return [name for name in found if not name.endswith((".tmp", "/"))]
@@ -197,18 +197,18 @@ def is_whole(remote: Remote, name: str) -> bool:
 
 
 def flip(remote: Remote, md5: str, position: Callable[[bytes], int]) -> None:
-    """Changes one bit of an object, and nothing else about it."""
+    """Flips one bit of an object and changes nothing else."""
     name = f"{remote.root}/files/md5/{md5[:2]}/{md5[2:]}"
     content = bytearray(remote.files.cat_file(name))
     content[position(bytes(content))] ^= 1
     remote.files.rm_file(name)
     remote.files.pipe_file(name, bytes(content))
     if Path(name).exists():
-        Path(name).chmod(0o444)  # what DVC itself leaves; any other mode makes it look twice
+        Path(name).chmod(0o444)  # as set by DVC, which checks the hash only if the mode differs
 
 
 def stored(folder: Path) -> int:
-    """Bytes in the files of a folder, of which some may be renamed meanwhile."""
+    """Returns the total size in bytes of a folder's files, some of which may be renamed meanwhile."""
     total = 0
     for file in folder.rglob("*"):
         with suppress(FileNotFoundError):
@@ -241,7 +241,7 @@ def test_a_flipped_bit_is_rejected_until_the_remote_is_rebuilt(shared: WorkingCo
     assert has_everything(other, remote)
 
 
-@pytest.mark.parametrize("remote", ["ssh", "s3"], indirect=True)  # a folder has permissions, which root does not feel
+@pytest.mark.parametrize("remote", ["ssh", "s3"], indirect=True)  # a folder has no key, and root ignores permissions
 def test_a_wrong_key_is_rejected(subset: WorkingCopy, remote: Remote) -> None:
     join(subset, remote._replace(recipe=remote.recipe.replace(remote.key, remote.wrong_key)))
     for command in [PUSH, PULL]:
@@ -252,7 +252,7 @@ def test_a_wrong_key_is_rejected(subset: WorkingCopy, remote: Remote) -> None:
 
 
 def test_an_interrupted_push_loses_nothing_and_the_next_completes_it(subset: WorkingCopy, remote: Remote) -> None:
-    """Where there is no server that could go away, it is DVC itself that is killed."""
+    """Kills the server, or DVC itself for a folder, which has no server."""
     subset.run(f"yes | head -c {LARGE} > data/large && dvc add data/large")
     subset.commit("A file that takes its time")
     join(subset, remote)
@@ -261,7 +261,7 @@ def test_an_interrupted_push_loses_nothing_and_the_next_completes_it(subset: Wor
     push = subprocess.Popen(
         ["bash", "-c", PUSH],
         cwd=subset.path,
-        env=ENVIRONMENT | {"HOME": str(remote.home), "AWS_MAX_ATTEMPTS": "1"},  # S3 has a lot of patience otherwise
+        env=ENVIRONMENT | {"HOME": str(remote.home), "AWS_MAX_ATTEMPTS": "1"},  # else S3's client retries for long
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

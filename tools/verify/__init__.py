@@ -1,1 +1,1 @@
-"""Proves that a rebuild gives the same bytes, whatever the circumstances."""
+"""Verifies that a rebuild gives the same bytes under different circumstances."""

@@ -1,8 +1,8 @@
-"""Computes the pipeline and training runs of many kinds under changed circumstances, and compares every byte.
+"""Rebuilds the pipeline and trains networks of many kinds under changed circumstances, and compares every byte.
 
-The last commit is rebuilt from nothing and compared with what git has. Networks are trained with other instructions,
-libraries, threads, processors and Pythons, and compared with those of this Python. Prints what was changed and whether
-the bytes held, and writes it to docs/verified.csv.
+The last commit is rebuilt from scratch and compared with the files in git. Networks are trained with other instruction
+sets, libraries, numbers of threads, processors and Pythons, and compared with those trained by this Python. Prints each
+circumstance and whether the bytes are the same, and writes the results to docs/verified.csv.
 """
 
 import os
@@ -27,29 +27,29 @@ from pipeline.files import write_texts
 from pipeline.tables import csv_text
 from tools.verify import difference, elsewhere, steps
 
-CAPABILITIES = ["DEFAULT", "AVX2", "AVX512"]  # instructions that torch knows for x86-64, each with those before it
-# the kernels of NumPy's OpenBLAS, and what they need; AMD's Zen has those of Haswell
+CAPABILITIES = ["DEFAULT", "AVX2", "AVX512"]  # torch's instruction sets for x86-64, each including those before it
+# kernels of NumPy's OpenBLAS, and the instruction set that each needs; AMD's Zen uses Haswell's
 CORES = {"Nehalem": "DEFAULT", "Sandybridge": "AVX2", "Haswell": "AVX2", "SkylakeX": "AVX512"}
-PROCESSORS = ["Nehalem", "Haswell", "EPYC"]  # Intel's of 2008 without AVX and of 2013 with AVX2, AMD's of 2017
-MANY, FEW = 256, 80  # images and houses, of which an emulator gets few
+PROCESSORS = ["Nehalem", "Haswell", "EPYC"]  # Intel 2008 without AVX, Intel 2013 with AVX2, AMD 2017
+MANY, FEW = 256, 80  # images and houses to train on; emulators and further Pythons get few
 
 
 class Circumstance(NamedTuple):
-    """What is other than usual while everything is rebuilt."""
+    """A change to the environment in which everything is rebuilt."""
 
     name: str
     environment: dict[str, str]
     folder: str = "clone"
-    umask: int = -1  # as it is
-    one_by_one: bool = False  # each stage with a dvc of its own
-    needs: str | None = None  # of CAPABILITIES: an x86-64 processor that has them
+    umask: int = -1  # unchanged
+    one_by_one: bool = False  # a separate `dvc repro` for each stage
+    needs: str | None = None  # the one of CAPABILITIES that the x86-64 processor must have
 
 
 class Place(NamedTuple):
-    """Where networks are trained."""
+    """A Python that trains networks."""
 
     name: str
-    command: list[str]  # of a Python
+    command: list[str]  # starts the Python
     needs: str | None = None  # as above
 
 
@@ -77,11 +77,11 @@ CIRCUMSTANCES = [
             "ATEN_CPU_CAPABILITY": "default",
             "MKL_CBWR": "COMPATIBLE",
             "OPENBLAS_CORETYPE": "Nehalem",
-            "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",  # all that it can do without
+            "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",  # all that NumPy can do without
         },
         needs="DEFAULT",
     ),
-    # not in a folder with an umlaut, which DVC itself does not find there
+    # no umlaut in the folder's name: in this locale DVC does not find such folders
     Circumstance("a locale without UTF-8", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}),
     Circumstance(
         "another folder with an umlaut, other time zone, language, umask, hash seed and user, one stage at a time",
@@ -92,7 +92,7 @@ CIRCUMSTANCES = [
         one_by_one=True,
     ),
 ]
-# MLP_DEVICE=cpu trains networks together, with products of torch and MKL in place of those of NumPy and OpenBLAS
+# MLP_DEVICE=cpu trains networks together, with matrix products by torch and MKL instead of NumPy and OpenBLAS
 ENVIRONMENTS = [
     *(
         _with({"MLP_DEVICE": "cpu", "ATEN_CPU_CAPABILITY": capability.lower()} | mkl, capability)
@@ -132,14 +132,14 @@ def main() -> None:
 
 
 def pythons(text: str) -> list[Place]:
-    """The commands of a text, separated by commas or line ends."""
+    """Parses commands that are separated by commas or newlines."""
     commands = [command.strip() for command in re.split(r"[,\n]", text)]
     places = [shlex.split(command) for command in commands if command]
     return [Place(f"training by further Python {number}", place) for number, place in enumerate(places, start=1)]
 
 
 def train(repository: Path, places: Sequence[Place], size: int) -> Iterator[Row]:
-    """Compares the networks that each place trains on so many images and houses with those of this Python."""
+    """Compares the networks that each place trains on `size` images and houses with those of this Python."""
     if not places:
         return
     program = elsewhere.program(repository, size)
@@ -165,7 +165,7 @@ def train(repository: Path, places: Sequence[Place], size: int) -> Iterator[Row]
 
 
 def lacking(capability: str | None) -> str | None:
-    """What this machine's processor has not of what is needed."""
+    """Returns why this machine's processor does not have a capability, or None if it does."""
     if capability is None:
         return None
     if platform.machine() not in ("x86_64", "AMD64"):
@@ -176,7 +176,7 @@ def lacking(capability: str | None) -> str | None:
 
 
 def rebuild(repository: Path, circumstance: Circumstance) -> Row:
-    """Runs all stages of the last commit in a clone with an empty cache. The data comes from the repository's own."""
+    """Runs all stages of the last commit in a clone, on the repository's data, and compares the outputs."""
     if missing := lacking(circumstance.needs):
         return Row(circumstance.name, "not tried", missing)
     with TemporaryDirectory() as scratch:
@@ -186,11 +186,11 @@ def rebuild(repository: Path, circumstance: Circumstance) -> Row:
         for file in (repository / "data/raw").glob("*/*-ubyte"):
             if (manual / file.parent.name).exists():
                 (manual / file.parent.name / file.name).symlink_to(file)
-        for folder in (repository / "data/manual").iterdir():  # somebody's own data sets are not in git
+        for folder in (repository / "data/manual").iterdir():  # the user's own data sets are not in git
             if not (manual / folder.name).exists():
-                shutil.copytree(folder, manual / folder.name)  # as a link, it would show up in git status
+                shutil.copytree(folder, manual / folder.name)  # a link would show up in git status
         stages = YAML(typ="safe").load(clone / "dvc.yaml")["stages"]
-        # --force and no store: a cache or a store that all projects of a user share is not empty
+        # --force and no store, as a cache or store that all of a user's projects share is not empty
         targets = [["--single-item", stage] for stage in stages] if circumstance.one_by_one else [[]]
         for target in targets:
             done = subprocess.run(

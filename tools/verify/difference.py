@@ -1,4 +1,4 @@
-"""Where two builds of the same commit differ, and by how much."""
+"""Finds where two builds of the same commit differ, and by how much."""
 
 import subprocess
 from pathlib import Path
@@ -10,10 +10,10 @@ from safetensors.numpy import load_file
 
 
 def of_builds(repository: Path, rebuilt: Path) -> str | None:
-    """The first output of the pipeline in which a rebuilt clone of a repository differs from it, or None.
+    """Describes the first pipeline output in which a rebuilt clone differs from its repository, or returns None.
 
-    dvc.lock and all files in git must be the same bytes. The lock holds the hash of every output, so
-    only where it differs are the outputs read, to say in what.
+    dvc.lock and all files in git must have the same bytes. As the lock holds the hash of every output, an output is
+    read only if its hash differs. If none does, the description lists the changed files in git.
     """
     changed = subprocess.check_output(["git", "status", "--porcelain"], cwd=rebuilt, encoding="utf-8")
     if not changed:
@@ -28,7 +28,7 @@ def of_builds(repository: Path, rebuilt: Path) -> str | None:
 
 
 def of_paths(one: Path, other: Path) -> str | None:
-    """The first difference between two files or two folders of files, or None."""
+    """Describes the first difference between two files or folders, or returns None."""
     if one.is_dir() and other.is_dir():
         names = [{str(path.relative_to(root)) for path in root.rglob("*")} for root in (one, other)]
         for name in sorted(names[0] | names[1]):
@@ -51,7 +51,7 @@ def of_paths(one: Path, other: Path) -> str | None:
 
 
 def of_tensors(before: dict[str, NDArray[Any]], after: dict[str, NDArray[Any]]) -> str | None:
-    """The first tensor, by name, that is not the same bits, and by how much, or None."""
+    """Describes the first tensor, by name, that is missing or not bit-identical, or returns None."""
     for name in sorted(before.keys() | after.keys()):
         if name not in before or name not in after:
             return f"tensor {name} is missing in one"

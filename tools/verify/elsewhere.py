@@ -1,6 +1,6 @@
 """Trains networks with other Pythons: on an emulated processor, on another machine, or in another environment.
 
-Such a Python needs torch, NumPy and safetensors, and none of this repository: all else comes to its standard input.
+The other Python needs torch, NumPy and safetensors. This repository's code and the data are sent to its standard input.
 """
 
 import base64
@@ -32,11 +32,11 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def program(repository: Path, size: int) -> bytes:
-    """What a Python runs: tools/verify/steps.py and all that it needs, with the first of a repository's examples."""
+    """Returns a program with tools/verify/steps.py, all that it imports, and a repository's first `size` examples."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("examples.safetensors", _examples(repository, size))
-        for package in ("tools", "tools/verify"):  # else one of this name in the Python's folder would come before
+        for package in ("tools", "tools/verify"):  # otherwise an installed package of this name takes precedence
             archive.writestr(f"{package}/__init__.py", "")
         archive.write(steps.__file__, "tools/verify/steps.py")
         for module in Path(mlp.__path__[0]).glob("*.py"):
@@ -45,7 +45,7 @@ def program(repository: Path, size: int) -> bytes:
 
 
 def train(command: Sequence[str], program: bytes) -> tuple[str, dict[str, NDArray[Any]]]:
-    """The name of the machine, and the networks. Raises InputError where the command fails."""
+    """Returns the machine's name and the results. Raises InputError if the command fails or its output is invalid."""
     try:
         done = subprocess.run([*command, "-"], input=program, capture_output=True)
     except OSError as error:

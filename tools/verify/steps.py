@@ -1,6 +1,6 @@
-"""Trains one network of each kind, on whatever Python has torch, NumPy and safetensors.
+"""Trains a network of each kind for each seed, in any Python that has torch, NumPy and safetensors.
 
-tools/verify/elsewhere.py sends it to such a Python, with mlp and the examples, so it imports nothing else.
+tools/verify/elsewhere.py sends this module to other Pythons with only mlp and the examples, so it imports nothing else.
 """
 
 import os
@@ -32,7 +32,7 @@ WILD = Settings(epochs=10, batch_size=64, learning_rate=0.1)
 
 
 class Residual(nn.Module):
-    """Has what the lecture's networks lack: a sum of two results, and dropout."""
+    """A network with a residual connection and dropout, which the lecture's networks lack."""
 
     def __init__(self, n_x: int, n_y: int) -> None:
         super().__init__()
@@ -46,8 +46,8 @@ class Residual(nn.Module):
 
 
 def main(examples: Path) -> None:
-    """Writes a line that names the machine, and then all results as the bytes of a safetensors file."""
-    # as in the pipeline, unless a circumstance says otherwise: two slow each other down where others compute as well
+    """Writes to standard output a line with the machine's name, and then all results as a safetensors file."""
+    # one as in the pipeline, unless a circumstance sets another: several slow each other down on a busy machine
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
     results = {
         f"{name}.seed-{seed}.{part}": tensor
@@ -80,7 +80,7 @@ def trainings(data: dict[str, Tensor]) -> dict[str, tuple[Callable[[], nn.Module
 def results_of(
     make_network: Callable[[], nn.Module], examples: Examples, loss: Loss, settings: Settings
 ) -> list[dict[str, Tensor]]:
-    """The parameters, losses and predictions of each seed. MLP_DEVICE is as in the pipeline."""
+    """Returns each seed's parameters, losses and predictions. If MLP_DEVICE is set, trains all seeds at once on it."""
     device = os.environ.get("MLP_DEVICE")
     results = []
     for seeds in [SEEDS] if device else [[seed] for seed in SEEDS]:
