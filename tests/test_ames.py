@@ -197,10 +197,10 @@ def other_archive(path: Path) -> None:
         archive.writestr("letter.txt", "Dear all")
 
 
-@pytest.mark.parametrize("spoil", [lambda path: path.write_text("Lot Area,SalePrice\n1,2\n"), cut, other_archive])
-def test_a_file_that_is_not_excel_is_reported_in_one_line(tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+@pytest.mark.parametrize("damage", [lambda path: path.write_text("Lot Area,SalePrice\n1,2\n"), cut, other_archive])
+def test_a_file_that_is_not_excel_is_reported_in_one_line(tmp_path: Path, damage: Callable[[Path], object]) -> None:
     path = excel(tmp_path / "own.xlsx")
-    spoil(path)
+    damage(path)
     with pytest.raises(InputError) as error:
         AmesHousingDataset(path)
     assert str(error.value).startswith(f"{path}: not an Excel file that can be read (")

@@ -176,7 +176,7 @@ NO_IMAGES = "no images; needed: at least one of each class"
 
 
 @pytest.mark.parametrize(
-    ("spoil", "path", "line"),
+    ("damage", "path", "line"),
     [
         (write_text, "train/Öfen/note.txt", UNREADABLE),
         (write_text, "test/Öfen/003.png", UNREADABLE),
@@ -192,11 +192,11 @@ NO_IMAGES = "no images; needed: at least one of each class"
     ],
 )
 def test_a_faulty_file_in_a_folder_is_named_in_one_line_and_the_old_images_stay(
-    spoil: Callable[[Path], None], path: str, line: str, shapes: Path
+    damage: Callable[[Path], None], path: str, line: str, shapes: Path
 ) -> None:
     download()
     before = sorted(RAW.iterdir())
-    spoil(shapes / path)
+    damage(shapes / path)
     with pytest.raises(InputError) as error:
         download()
     assert str(error.value) == f"{shapes / path}: {line}"
@@ -204,9 +204,9 @@ def test_a_faulty_file_in_a_folder_is_named_in_one_line_and_the_old_images_stay(
     assert [*RAW.parent.iterdir()] == [RAW]
 
 
-@pytest.mark.parametrize(("spoil", "count"), [(one_class, 1), (many_classes, 257)])
-def test_too_few_or_too_many_classes_are_rejected(spoil: Callable[[Path], None], count: int, shapes: Path) -> None:
-    spoil(shapes / "train")
+@pytest.mark.parametrize(("damage", "count"), [(one_class, 1), (many_classes, 257)])
+def test_too_few_or_too_many_classes_are_rejected(damage: Callable[[Path], None], count: int, shapes: Path) -> None:
+    damage(shapes / "train")
     with pytest.raises(
         InputError, match=f"^{shapes}: {count} classes; allowed: 2 to 256, each with a name of its own$"
     ):
