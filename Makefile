@@ -60,7 +60,7 @@ faults: $(CLUSTER) ## runs the long fault injection tests, for hours, and writes
 	FAULTS=long pytest -n 0 --timeout 20000 tests/faults tests/test_damaged.py tests/cluster
 	python -m tools.documents
 
-coverage: $(DEV) ## all tests, and which lines they did not run
+coverage: $(DEV) ## all tests, and the lines that did not run in their own processes; stages run in others
 	pytest --cov=mlp --cov=pipeline --cov=stages --cov=tools --cov-report=term-missing:skip-covered
 
 verify: $(RUN) ## rebuilds the last commit in many ways and compares every byte; PYTHONS="ssh arm python3, /opt/python" adds more
