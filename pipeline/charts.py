@@ -11,12 +11,15 @@ Chart = dict[str, Any]
 
 # the first font ships with vl-convert, so that text has the same width on every machine
 FONT = "Liberation Sans, Arial, sans-serif"
+# of the series, in order, on a light and on a dark background
+COLOURS = ["#0b6fa4", "#b5480a", "#6b6b6b", "#2f7d32", "#8e4585", "#8a6d00", "#00797a", "#a83257"]
+DARK_COLOURS = ["#5ab4e5", "#f2935c", "#a9a9a9", "#7cc47f", "#d492cb", "#d9b84a", "#4fc4c4", "#f08aa6"]
 LOOK: Chart = {  # for a standalone picture
     "background": "white",
     "config": {
         "font": FONT,
         "legend": {"orient": "top", "columns": 3},
-        "range": {"category": ["#0b6fa4", "#b5480a", "#6b6b6b", "#2f7d32", "#8e4585", "#8a6d00", "#00797a", "#a83257"]},
+        "range": {"category": COLOURS},
     },
 }
 _TEXT = {"labelColor": "var(--ink)", "titleColor": "var(--ink)"}
@@ -28,7 +31,7 @@ PAGE_LOOK: Chart = {  # for a picture in the report: it takes the page's colours
         "rect": {"color": "var(--cell)"},
         "text": {"color": "var(--ink)"},
         "font": FONT,
-        "range": {"category": [f"var(--color-{number})" for number in range(1, 9)]},
+        "range": {"category": [f"var(--color-{number})" for number in range(1, len(COLOURS) + 1)]},
         "axis": {**_TEXT, "gridColor": _LINE, "domainColor": _LINE, "tickColor": _LINE},
         "legend": {**_TEXT, "orient": "top", "columns": 3},
         "view": {"stroke": _LINE},

@@ -14,7 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 from mlp.errors import reading
-from pipeline.charts import LOOK, PAGE_LOOK, chart, svg
+from pipeline.charts import COLOURS, DARK_COLOURS, LOOK, PAGE_LOOK, chart, svg
 from pipeline.datasets import description
 from pipeline.files import read_json, write_texts
 from pipeline.networks import NETWORKS
@@ -76,6 +76,8 @@ def main(params: Params) -> None:
     tested = prices[prices.split == "test"]
     page = render(
         "report.html",
+        colours=COLOURS,
+        dark_colours=DARK_COLOURS,
         answer=answer(evaluation.comparison, dataset, images),
         dataset=dataset,
         evaluation=evaluation,

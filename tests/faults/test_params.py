@@ -19,9 +19,8 @@ from pipeline.params import load
 from pipeline.params.complete import Params
 
 DEFAULTS = (ROOT / "params.yaml").read_text(encoding="utf-8")
-GROUP = DEFAULTS.index("\ntrain_deep:\n")
-BEFORE, VALUE, AFTER = re.split(r"epochs: (\d+)\n", DEFAULTS[GROUP:], maxsplit=1)
-BEFORE = DEFAULTS[:GROUP] + BEFORE
+# around the value of train_deep.epochs
+((BEFORE, VALUE, AFTER),) = re.findall(r"(.*\ntrain_deep:\n.*?)epochs: (\d+)\n(.*)", DEFAULTS, re.DOTALL)
 LINE = len(BEFORE.splitlines())  # of the value
 HOSTILE = [
     "9" * 5000,
