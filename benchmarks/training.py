@@ -80,12 +80,12 @@ class Timing(NamedTuple):
 
 
 class Row(NamedTuple):
-    measured: str  # "epoch" or "wait"
+    measured: str  # "epoch" or "full run"
     network: str
     way: str
     run: int
     networks: int  # number trained
-    ratio: float  # of the seconds to those of the matrix products (epoch) or of this project (wait)
+    ratio: float  # of the seconds to those of the matrix products (epoch) or of this project (full run)
     timing: Timing
 
 
@@ -267,7 +267,7 @@ def measure_full_runs(params: Params) -> list[Row]:
                     timings.append(time_full_run(way, name, params))
                     bar.update()
                 rows += [
-                    Row("wait", name, way, number, len(params.seeds), timing.seconds / timings[0].seconds, timing)
+                    Row("full run", name, way, number, len(params.seeds), timing.seconds / timings[0].seconds, timing)
                     for way, timing in zip(ways, timings, strict=True)
                 ]
     return rows
@@ -299,7 +299,7 @@ def time_full_run(way: str, name: str, params: Params) -> Timing:
 
 def page(rows: pd.DataFrame) -> str:
     """Renders benchmarks/results.md from the rows of benchmarks/training.csv."""
-    epochs, waits = (rows[rows.measured == measured] for measured in ("epoch", "wait"))
+    epochs, full_runs = (rows[rows.measured == measured] for measured in ("epoch", "full run"))
     return document(
         "benchmarks/results.md",
         by="make bench",
@@ -307,9 +307,9 @@ def page(rows: pd.DataFrame) -> str:
         versions=rows.versions[0],
         epochs=epochs.run.nunique(),
         epoch=medians(epochs, {"ratio": ".2f", "seconds": ".2f", "compile_seconds": ".1f", "loss": ".3f"}),
-        networks=waits.networks.max(),
-        waits=waits.run.nunique(),
-        wait=medians(waits, {"ratio": ".2f", "seconds": ".1f", "accuracy": ".4f"}),
+        networks=full_runs.networks.max(),
+        full_runs=full_runs.run.nunique(),
+        full_run=medians(full_runs, {"ratio": ".2f", "seconds": ".1f", "accuracy": ".4f"}),
     )
 
 

@@ -84,7 +84,7 @@ def test_the_matrix_products_give_the_gradients_of_autograd() -> None:
 def test_the_page_has_medians_of_the_table() -> None:
     columns = ["measured", "network", "way", "run", "networks", "ratio", "seconds"]
     epochs = [["epoch", "deep", OURS, run, 1, ratio, 0.5] for run, ratio in enumerate([9, 1.25, 1])]
-    rows = pd.DataFrame([*epochs, ["wait", "deep", "JAX", 0, 8, 0.75, 61]], columns=columns)
+    rows = pd.DataFrame([*epochs, ["full run", "deep", "JAX", 0, 8, 0.75, 61]], columns=columns)
     missing = float("nan")
     rows = rows.assign(compile_seconds=missing, loss=[0.4, 0.4, 0.4, missing], accuracy=[missing] * 3 + [0.9712])
     text = page(rows.assign(machine="a processor", versions="NumPy 2"))
