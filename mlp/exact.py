@@ -217,7 +217,7 @@ class Exact(TorchFunctionMode):
         return value, program
 
     def replay(self, program: Program, x: Value, targets: Value) -> Value:
-        """Returns the loss of another batch of that size. Calling the network would be a fifth of a short step."""
+        """Returns the loss of another batch of that size. Calling the network would take a fifth of a short step."""
         values = [x, targets, *self.values.values()]
         for function, arguments, options in program.calls:
             given = [values[each.number] if type(each) is Operand else each for each in arguments]

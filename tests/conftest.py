@@ -155,6 +155,15 @@ def workers_of(pid: int) -> list[psutil.Process]:
     return descendants(pid, "spawn_main")
 
 
+def trains(worker: psutil.Process) -> bool:
+    """Returns whether a training process has imported all that it needs: the library named here comes last."""
+    with suppress(psutil.NoSuchProcess):
+        if not hasattr(worker, "memory_maps"):  # on macOS
+            return worker.cpu_times().user > 3
+        return any("safetensors" in each.path for each in worker.memory_maps())
+    return False
+
+
 @contextmanager
 def no_memory_for_large_networks(pid: int) -> Iterator[None]:
     """Kills each training process that uses more than a gigabyte, as the system does when memory runs out."""

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, finish_queue, with_environment
+from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, finish_queue, stored, with_environment
 from tools.documents import AFTER, BEFORE, HISTORY, PICTURE, exists, history, history_picture
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -46,7 +46,8 @@ def commands(page: str) -> dict[str, str]:
 
 
 COMMANDS = {section: text for page in PAGES for section, text in commands(page).items()}
-RUN_ALL = "dvc exp run --run-all"  # waits forever if its worker has died, see docs/recovery.md
+QUEUE = re.search(r"^dvc exp run --queue .*\n", COMMANDS["README.md: Run your own experiment"], re.MULTILINE)[0]  # type: ignore[index]
+RUN_ALL = "dvc exp run --run-all\n"  # waits forever if its worker has died, see docs/recovery.md
 REMOTE = f"set -e\n{COMMANDS['docs/sharing.md: A folder']}"
 
 
@@ -98,14 +99,22 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
     back = "git restore . && rm -f data/my_houses.xlsx && dvc checkout -q"
     for text in here.values():
         subset.run("cp data/ames/AmesHousing.xlsx data/my_houses.xlsx")  # used by the documents
-        before, found, after = text.partition(RUN_ALL)
-        if found:
-            run(f"{begin}{before}timeout --signal INT 500 {found} || true")
-            finish_queue(subset)
-        run(f"{begin}{after if found else before}{back}")
+        run(f"{begin}{text.replace(QUEUE + RUN_ALL, '')}{back}")  # the queue has a test of its own
     assert (tmp_path / "predicted.csv").read_text().startswith("file,class,0,1,")
-    assert subset.run("dvc queue status").stdout.count("Success") == 3
     assert subset.status() == ""
+
+
+def test_the_queue_of_the_readme_trains_what_its_experiments_share_only_once(subset: WorkingCopy) -> None:
+    """Three experiments with two seeds need two shallow networks in all, and two deep ones for each `hidden`."""
+    assert QUEUE + RUN_ALL in COMMANDS["README.md: Run your own experiment"]
+    subset.edit_params(train_shallow=subset.params()["train_shallow"] | {"learning_rate": 0.002})
+    subset.commit("Another learning rate of the shallow network")
+    before = stored(subset.path)
+    subset.run(f"{QUEUE}timeout --signal INT 500 {RUN_ALL.strip()} || true")
+    finish_queue(subset)
+    status = subset.run("dvc queue status").stdout
+    assert status.count("Success") == 3, status
+    assert len(stored(subset.path).keys() - before) == 2 + 3 * 2
 
 
 @pytest.mark.parametrize("page", PAGES)
