@@ -148,14 +148,15 @@ def test_changed_houses_or_their_code_rerun_no_image_stage(subset: WorkingCopy) 
     assert subset.stages_run_by("dvc repro --dry --force-downstream") == [*HOUSES, "report"]
 
 
-def test_a_users_own_houses_can_be_used(subset: WorkingCopy) -> None:
+def test_a_users_own_houses_can_be_used(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     book = openpyxl.load_workbook(subset.path / "data/ames/AmesHousing.xlsx")
     book["Sheet1"].delete_rows(302, 5000)
     book["Sheet1"].title = "Own"
     book.save(subset.path / "own houses.xlsx")
-    own = "-S 'preprocess_prices.file=own houses.xlsx' -S preprocess_prices.sheet=Own"
-    sizes = "-S preprocess_prices.test_size=60 -S preprocess_prices.validation_size=40"
-    assert subset.stages_run_by(f"dvc exp run {own} {sizes}") == [*HOUSES, "report"]
+    own = {"file": "own houses.xlsx", "sheet": "Own", "test_size": 60, "validation_size": 40}
+    subset.edit_params(preprocess_prices=subset.params()["preprocess_prices"] | own)
+    assert subset.stages_run_by("dvc repro --dry --force-downstream") == [*HOUSES, "report"]
+    run_here(subset, [*HOUSES, "report"], monkeypatch)
     with safe_open(subset.path / "data/prices/all/train.safetensors", "np") as file:
         assert file.get_slice("prices").get_shape() == [200]
 
@@ -450,15 +451,18 @@ def test_each_network_is_an_artifact_with_a_version_of_its_own(subset: WorkingCo
     assert not different(fetched, expected)
 
 
-def test_a_ninth_seed_trains_only_its_own_networks(subset: WorkingCopy) -> None:
-    before, params = stored(subset.path), subset.params()
+def test_a_new_seed_and_a_new_size_train_only_their_own_networks(
+    subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stages, params = ["train_shallow", "train_deep", "compare_sizes"], subset.params()
+    before = stored(subset.path)
     subset.edit_params(seeds=[*params["seeds"], 8])
-    subset.run("dvc repro train_shallow train_deep compare_sizes")
+    run_here(subset, stages, monkeypatch)
     assert len(stored(subset.path).keys() - before) == 2 + len(params["compare_sizes"]["architectures"])
     architectures = [*params["compare_sizes"]["architectures"], [6]]
     before = stored(subset.path)
     subset.edit_params(seeds=params["seeds"], compare_sizes=params["compare_sizes"] | {"architectures": architectures})
-    subset.run("dvc repro train_shallow train_deep compare_sizes")
+    run_here(subset, stages, monkeypatch)
     assert len(stored(subset.path).keys() - before) == len(params["seeds"])
 
 

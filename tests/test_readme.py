@@ -20,10 +20,11 @@ PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in
 REMOTES = "tests/remotes"
 ELSEWHERE = {  # sections that the test of every command omits, and what runs their commands
     "README.md: Shallow or deep?": "make repro: the last test; make test: runs this",
+    "README.md: Check that it is reproducible": "the first test in tests/test_verify.py, in a clone",
     "docs/recovery.md: A merge conflict in dvc.lock": "the test of a merge",
     "docs/reproducibility.md: How it is tested": "tests/test_verify.py",
     "docs/scaling.md: A cluster": "tests/cluster",
-    "docs/scaling.md: The store": "README.md: Check that it is reproducible",
+    "docs/scaling.md: The store": "the same",
     "docs/sharing.md: A folder": REMOTES,
     "docs/sharing.md: A machine that you reach by SSH": REMOTES,
     "docs/sharing.md: SSH over a network that you do not trust": REMOTES,
