@@ -69,8 +69,9 @@ def _with(environment: dict[str, str], needs: str | None = None) -> Place:
 
 
 CIRCUMSTANCES = [
-    Circumstance("one worker, one thread", {"MLP_WORKERS": "1"} | _threads(1)),
-    Circumstance("eight workers, eight threads", {"MLP_WORKERS": "8"} | _threads(8)),
+    # more threads than cores would wait for each other most of the time
+    Circumstance("eight workers with one thread each", {"MLP_WORKERS": "8"} | _threads(1)),
+    Circumstance("one worker with two threads", {"MLP_WORKERS": "1"} | _threads(2)),
     Circumstance(
         "the instructions of 2008 in torch, MKL, OpenBLAS and NumPy",
         {
