@@ -27,6 +27,7 @@ repro: $(RUN) ## runs what changed
 recover: $(RUN) ## after a kill or a merge: restores DVC's own files, and runs what is missing
 	git checkout --quiet HEAD -- dvc.lock
 	rm -f .dvc/tmp/rwlock .dvc/tmp/exps/rwlock
+	git clean --force --quiet -x -- ':(glob)**/.??????????????????????.tmp' # where DVC was killed while it linked a file
 	dvc repro
 
 report: $(RUN) ## writes report.html

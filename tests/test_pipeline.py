@@ -17,6 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from dvc_objects.fs.utils import tmp_fname
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -230,7 +231,9 @@ def test_a_lock_file_in_which_dvc_was_killed_is_repaired_as_documented(subset: W
     assert not different(outputs(subset), before)
 
 
-def test_a_dvc_lock_that_lost_its_last_stages_is_repaired_too(subset: WorkingCopy) -> None:
+def test_a_dvc_lock_that_lost_its_last_stages_and_a_temporary_file_are_repaired_too(subset: WorkingCopy) -> None:
+    before = outputs(subset)
+    (subset.path / "models" / tmp_fname()).touch()  # as DVC leaves it if it is killed while it links a file
     lock = subset.path / "dvc.lock"
     whole_lock = lock.read_text()
     lock.write_text(whole_lock[: whole_lock.index("  compare_sizes:")])
@@ -239,6 +242,7 @@ def test_a_dvc_lock_that_lost_its_last_stages_is_repaired_too(subset: WorkingCop
     with_environment(subset)
     assert subset.stages_run_by(RECOVER) == []
     assert subset.status() == ""
+    assert not different(outputs(subset), before)
 
 
 def test_a_stage_removes_what_killed_stages_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
