@@ -205,14 +205,14 @@ def at_work(copy: WorkingCopy, part: str = "") -> list[psutil.Process]:
     return found
 
 
-def finish_queue(copy: WorkingCopy, workers: int = 1) -> None:
+def finish_queue(copy: WorkingCopy) -> None:
     """Runs all queued experiments, and restarts queue workers that crash, as docs/recovery.md describes.
 
     The race condition that crashes them can also hit `dvc queue status`.
     """
     while "Queued" in (said := copy.run("dvc queue status || echo Queued", check=False).stdout) or "Running" in said:
         if not at_work(copy, "queue-worker"):
-            copy.run(f"dvc queue start -j {workers} {ALONE}")
+            copy.run(f"dvc queue start {ALONE}")
         psutil.wait_procs(at_work(copy, "queue-worker"))
 
 

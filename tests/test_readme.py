@@ -106,12 +106,12 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
 
 
 def test_the_queue_of_the_readme_trains_what_its_experiments_share_only_once(subset: WorkingCopy) -> None:
-    """Three experiments with two seeds need two shallow networks in all, and two deep ones for each `hidden`."""
+    """Three experiments with two seeds, two at a time, need two shallow and 3 x 2 deep networks."""
     assert QUEUE + RUN_ALL in COMMANDS["README.md: Run your own experiment"]
     subset.edit_params(train_shallow=subset.params()["train_shallow"] | {"learning_rate": 0.002})
     subset.commit("Another learning rate of the shallow network")
     before = stored(subset.path)
-    subset.run(f"{QUEUE}timeout --signal INT 500 {RUN_ALL.strip()} || true")
+    subset.run(f"{QUEUE}timeout --signal INT 500 {RUN_ALL.strip()} --jobs 2 || true")
     finish_queue(subset)
     status = subset.run("dvc queue status").stdout
     assert status.count("Success") == 3, status
