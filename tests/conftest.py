@@ -64,8 +64,8 @@ LONGEST = ["test_readme", "test_kills", "test_jobs", "test_pipeline", "test_veri
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Returns two more than the number of cores, as some tests only wait, but at most 4 to limit memory."""
-    return min((os.cpu_count() or 1) + 2, 4)
+    """Returns one more than the number of cores, as some tests only wait, but at most 4 to limit memory."""
+    return min((os.cpu_count() or 1) + 1, 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
