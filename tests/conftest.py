@@ -156,7 +156,7 @@ def workers_of(pid: int) -> list[psutil.Process]:
 
 
 def trains(worker: psutil.Process) -> bool:
-    """Returns whether a training process has imported all that it needs: the library named here comes last."""
+    """Returns whether a training process has finished its imports, or nearly: safetensors is among the last."""
     with suppress(psutil.NoSuchProcess):
         if not hasattr(worker, "memory_maps"):  # on macOS
             return worker.cpu_times().user > 3

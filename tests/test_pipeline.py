@@ -149,15 +149,14 @@ def test_changed_houses_or_their_code_rerun_no_image_stage(subset: WorkingCopy) 
     assert subset.stages_run_by("dvc repro --dry --force-downstream") == [*HOUSES, "report"]
 
 
-def test_a_users_own_houses_can_be_used(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_users_own_houses_can_be_used(subset: WorkingCopy) -> None:
     book = openpyxl.load_workbook(subset.path / "data/ames/AmesHousing.xlsx")
     book["Sheet1"].delete_rows(302, 5000)
     book["Sheet1"].title = "Own"
     book.save(subset.path / "own houses.xlsx")
-    own = {"file": "own houses.xlsx", "sheet": "Own", "test_size": 60, "validation_size": 40}
-    subset.edit_params(preprocess_prices=subset.params()["preprocess_prices"] | own)
-    assert subset.stages_run_by("dvc repro --dry --force-downstream") == [*HOUSES, "report"]
-    run_here(subset, [*HOUSES, "report"], monkeypatch)
+    own = "-S 'preprocess_prices.file=own houses.xlsx' -S preprocess_prices.sheet=Own"
+    sizes = "-S preprocess_prices.test_size=60 -S preprocess_prices.validation_size=40"
+    assert subset.stages_run_by(f"dvc exp run {own} {sizes}") == [*HOUSES, "report"]
     with safe_open(subset.path / "data/prices/all/train.safetensors", "np") as file:
         assert file.get_slice("prices").get_shape() == [200]
 

@@ -20,11 +20,10 @@ PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in
 REMOTES = "tests/remotes"
 ELSEWHERE = {  # sections that the test of every command omits, and what runs their commands
     "README.md: Shallow or deep?": "make repro: the last test; make test: runs this",
-    "README.md: Check that it is reproducible": "the first test in tests/test_verify.py, in a clone",
     "docs/recovery.md: A merge conflict in dvc.lock": "the test of a merge",
     "docs/reproducibility.md: How it is tested": "tests/test_verify.py",
     "docs/scaling.md: A cluster": "tests/cluster",
-    "docs/scaling.md: The store": "the same",
+    "docs/scaling.md: The store": "README.md: Check that it is reproducible",
     "docs/sharing.md: A folder": REMOTES,
     "docs/sharing.md: A machine that you reach by SSH": REMOTES,
     "docs/sharing.md: SSH over a network that you do not trust": REMOTES,
@@ -47,8 +46,9 @@ def commands(page: str) -> dict[str, str]:
 
 
 COMMANDS = {section: text for page in PAGES for section, text in commands(page).items()}
-QUEUE = re.search(r"^dvc exp run --queue .*\n", COMMANDS["README.md: Run your own experiment"], re.MULTILINE)[0]  # type: ignore[index]
-RUN_ALL = "dvc exp run --run-all\n"  # waits forever if its worker has died, see docs/recovery.md
+EXPERIMENT = COMMANDS["README.md: Run your own experiment"]
+# the second command waits forever if its worker has died, see docs/recovery.md
+((QUEUE, RUN_ALL),) = re.findall(r"^(dvc exp run --queue .*\n)(dvc exp run --run-all)\n", EXPERIMENT, re.MULTILINE)
 REMOTE = f"set -e\n{COMMANDS['docs/sharing.md: A folder']}"
 
 
@@ -107,11 +107,10 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
 
 def test_the_queue_of_the_readme_trains_what_its_experiments_share_only_once(subset: WorkingCopy) -> None:
     """Three experiments with two seeds, two at a time, need two shallow and 3 x 2 deep networks."""
-    assert QUEUE + RUN_ALL in COMMANDS["README.md: Run your own experiment"]
     subset.edit_params(train_shallow=subset.params()["train_shallow"] | {"learning_rate": 0.002})
     subset.commit("Another learning rate of the shallow network")
     before = stored(subset.path)
-    subset.run(f"{QUEUE}timeout --signal INT 500 {RUN_ALL.strip()} --jobs 2 || true")
+    subset.run(f"{QUEUE}timeout --signal INT 500 {RUN_ALL} --jobs 2 || true")
     finish_queue(subset)
     status = subset.run("dvc queue status").stdout
     assert status.count("Success") == 3, status

@@ -3,6 +3,7 @@
 import os
 import re
 from collections import Counter
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ DEFAULTS = (ROOT / "params.yaml").read_text(encoding="utf-8")
 # around the value of train_deep.epochs
 ((BEFORE, VALUE, AFTER),) = re.findall(r"(.*\ntrain_deep:\n.*?)epochs: (\d+)\n(.*)", DEFAULTS, re.DOTALL)
 LINE = len(BEFORE.splitlines())  # of the value
+with pytest.raises(ValueError, match=r"month must be in 1\.\.12") as IMPOSSIBLE:  # Python 3.14 says more
+    date(2020, 99, 99)
 HOSTILE = [
     "9" * 5000,
     "0x" + "f" * 900,
@@ -81,6 +84,7 @@ def outcome(path: Path, content: bytes) -> tuple[str, str]:
         ("9" * 5000, ", line LINE: a value of more than 1,000 characters; allowed: at most 1,000"),
         ("[" * 3000 + "]" * 3000, ", line LINE: more than 10 nested groups or lists; allowed: at most 10"),
         ("!!int ''", ", line LINE: a tag (!); allowed: none"),
+        ("2020-99-99", f", line LINE: not YAML: '2020-99-99': {IMPOSSIBLE.value}"),
         ("-_", ", line LINE: not YAML: '-_': invalid literal for int() with base 10: ''"),
         ("1\n  epochs: 2", ', line NEXT: not YAML: found duplicate key "epochs" with value "2" (original value: "1")'),
         ("{[a]: 1}", ": train_deep.epochs is {('a',): 1}; allowed: an integer from 1 to 1000000000"),
