@@ -6,8 +6,11 @@ import os
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
 from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
@@ -20,6 +23,7 @@ from pipeline.files import remove_unfinished
 from pipeline.params import Params, load
 
 AGAIN = "run `dvc repro` again"
+STARTED = f"`dvc exp run` started in this folder, too; {AGAIN}"
 EXPERIMENTS = Path(".dvc/tmp/exps")  # where DVC keeps the locks and processes of experiments
 
 
@@ -66,30 +70,65 @@ def _modification_times(path: Path) -> dict[Path, int]:
 
 @contextmanager
 def _no_experiment_starts() -> Iterator[None]:
-    """Makes DVC refuse `dvc exp run` in this folder. Raises InputError if an experiment was already starting.
+    """Makes DVC refuse `dvc exp run` in this folder until it has recorded the stage's outputs.
 
-    When it starts, an experiment temporarily reverts changes and restores outputs, even those that a stage has just
-    replaced; DVC would record them as that stage's.
+    Raises InputError if an experiment was already starting. When it starts, an experiment temporarily reverts changes
+    and restores outputs, even those that a stage has just replaced; DVC would record them as that stage's.
+    """
+    EXPERIMENTS.mkdir(parents=True, exist_ok=True)
+    ours, theirs = Pipe()
+    if os.fork() == 0:
+        try:
+            _hold_lock(theirs)
+        finally:
+            os._exit(0)
+    theirs.close()
+    if refusal := ours.recv():
+        raise InputError(refusal)
+    if _other_experiment():
+        raise InputError(STARTED)
+    yield
+    if _other_experiment():
+        raise InputError(STARTED)
+
+
+def _hold_lock(refusal: Connection) -> None:
+    """Takes the lock that `dvc exp run` takes first, and sends None, or a message if it cannot.
+
+    Releases the lock when DVC has recorded the stage's outputs, which is after the process that runs the stage ended.
     """
     from dvc.exceptions import DvcException  # imported here: only stages need it, and it takes 0.2 seconds
     from dvc.fs import localfs
     from dvc.lock import LockError
     from dvc.rwlock import rwlock
 
-    EXPERIMENTS.mkdir(parents=True, exist_ok=True)
-    started = InputError(f"`dvc exp run` started in this folder, too; {AGAIN}")
+    os.setsid()  # Ctrl-C is not for this process
+    nowhere = os.open(os.devnull, os.O_RDWR)
     try:
-        # `dvc exp run` takes this lock first, and holds it while it stashes changes
         with rwlock(str(EXPERIMENTS), localfs, " ".join(sys.orig_argv), ["refs/exps/stash"], [], hardlink=False):
-            if _other_experiment():
-                raise started
-            yield
-            if _other_experiment():
-                raise started
-    except LockError as error:
-        raise started from error
+            runners = [process for process in psutil.Process().parents() if _runs_a_stage(process)]
+            refusal.send(None)
+            for stream in range(3):  # or whoever reads the stage's output would wait for the end of this process
+                os.dup2(nowhere, stream)
+            while any(runner.is_running() and _runs_a_stage(runner) for runner in runners):
+                time.sleep(0.05)
+    except LockError:
+        refusal.send(STARTED)
     except DvcException as error:
-        raise InputError(f"{error} Run `make recover`.") from error
+        refusal.send(f"{error} Run `make recover`.")
+    except OSError as error:
+        refusal.send(str(error))
+
+
+def _runs_a_stage(process: psutil.Process) -> bool:
+    """Returns whether a process is DVC and waits for the end of a stage, whose outputs it locks meanwhile."""
+    try:
+        locks = json.loads(Path(".dvc/tmp/rwlock").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return False
+    except ValueError:  # DVC is writing it
+        return True
+    return any(lock["pid"] == process.pid for lock in locks.get("write", {}).values())
 
 
 def _other_experiment() -> bool:

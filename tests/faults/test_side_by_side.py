@@ -54,19 +54,38 @@ def test_two_simultaneous_runs_give_the_same_bytes(
     assert houses.status() == ""
 
 
-def test_an_experiment_is_refused_while_a_stage_runs(houses: WorkingCopy, expected: dict[str, bytes]) -> None:
-    """DVC alone would let it restore older outputs over those just written, and record them as the stage's."""
+def test_an_experiment_is_refused_until_dvc_has_recorded_the_stage(
+    houses: WorkingCopy, expected: dict[str, bytes], tmp_path: Path
+) -> None:
+    """DVC alone would let it restore older outputs, and parameters, over those that DVC is about to record."""
+    ended = tmp_path / "ended"
+    (tmp_path / "sitecustomize.py").write_text(
+        "import atexit, pathlib, sys, time\n"
+        "if sys.orig_argv[1:] == ['-m', 'stages.train_prices']:\n"
+        "    atexit.register(time.sleep, 4)\n"  # DVC records the outputs only now
+        f"    atexit.register(pathlib.Path({str(ended)!r}).touch)\n"
+    )
     houses.edit_params(train_prices=houses.params()["train_prices"] | {"epochs": 1})
-    with subprocess.Popen(["dvc", "repro", "-q", "evaluate_prices"], cwd=houses.path, env=ENVIRONMENT) as repro:
+
+    def refused() -> None:
+        experiment = houses.run("dvc exp run evaluate_prices", check=False)
+        assert experiment.returncode == 255
+        assert "'refs/exps/stash' is busy, it is being blocked by:" in experiment.stderr
+
+    slow_exit = ENVIRONMENT | {"PYTHONPATH": str(tmp_path)}
+    with subprocess.Popen(["dvc", "repro", "-q", "evaluate_prices"], cwd=houses.path, env=slow_exit) as repro:
         locks = houses.path / ".dvc/tmp/exps/rwlock"
         while "stages.train_prices" not in (locks.read_text(encoding="utf-8") if locks.exists() else ""):
             assert repro.poll() is None
             time.sleep(0.05)
-        refused = houses.run("dvc exp run evaluate_prices", check=False)
-        assert refused.returncode == 255
-        assert "'refs/exps/stash' is busy, it is being blocked by:" in refused.stderr
+        refused()
+        while not ended.exists():
+            assert repro.poll() is None
+            time.sleep(0.05)
+        refused()
         houses.run("dvc exp run --queue evaluate_prices")
     assert repro.returncode == 0
+    assert not psutil.wait_procs(at_work(houses, "stages.train_prices"), timeout=5)[1]
     assert not different(results(houses), expected)
 
 
