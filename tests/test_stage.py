@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline import experiments
 from pipeline.params import Schema
-from pipeline.stage import EXPERIMENTS, run
+from pipeline.stage import run
 
 
 class Params(Schema):
@@ -68,7 +69,7 @@ def test_what_a_stage_does_not_read_may_change_meanwhile() -> None:
 
 def test_a_stage_fails_if_an_unrelated_experiment_runs() -> None:
     """DVC records in workspace.json which process runs an experiment in the folder."""
-    file = EXPERIMENTS / "run/workspace/workspace.json"
+    file = experiments.FOLDER / "run/workspace/workspace.json"
     file.parent.mkdir(parents=True)
 
     def note(pid: int) -> None:
@@ -87,7 +88,7 @@ def test_a_stage_fails_if_an_unrelated_experiment_runs() -> None:
 
 
 def test_a_damaged_lock_is_named_with_its_remedy() -> None:
-    EXPERIMENTS.mkdir(parents=True)
-    (EXPERIMENTS / "rwlock").write_text("", encoding="utf-8")
+    experiments.FOLDER.mkdir(parents=True)
+    (experiments.FOLDER / "rwlock").write_text("", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"RWLock-file .*rwlock.* Run `make recover`\.$"):
         run(lambda _: None, Params)

