@@ -15,6 +15,10 @@ from pipeline.params import Schema
 from pipeline.stage import run
 
 
+# a stage under DVC forks before it has other threads; this process has some
+pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+
+
 class Params(Schema):
     hidden: list[int]
     dataset: str = "pets"
