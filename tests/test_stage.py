@@ -14,7 +14,6 @@ from pipeline import experiments
 from pipeline.params import Schema
 from pipeline.stage import run
 
-
 # a stage under DVC forks before it has other threads; this process has some
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
