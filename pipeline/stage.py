@@ -65,14 +65,19 @@ def exit_on_user_error(command: Callable[[], None]) -> None:
     """Runs a command. Exits with a message and status 1, without a traceback, on Ctrl-C or a user error."""
     if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:  # or bytes would depend on the locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
-    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # background jobs ignore it
+    watched = signal.getsignal(signal.SIGINT) != signal.SIG_IGN  # background jobs ignore it
+    if watched:
         signal.signal(signal.SIGINT, _interrupt_once)
     try:
         command()
-    except (InputError, OSError) as error:
-        sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted")
+    except Exception as error:
+        if watched and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+            sys.exit("interrupted")  # a library has replaced the KeyboardInterrupt
+        if isinstance(error, InputError | OSError):
+            sys.exit(str(error))
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not raise an exception during exit
 

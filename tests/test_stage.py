@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from mlp.errors import InputError
 from pipeline import experiments
 from pipeline.params import Schema
 from pipeline.stage import run
@@ -95,3 +96,17 @@ def test_a_damaged_lock_is_named_with_its_remedy() -> None:
     (experiments.FOLDER / "rwlock").write_text("", encoding="utf-8")
     with pytest.raises(SystemExit, match=r"RWLock-file .*rwlock.* Run `make recover`\.$"):
         run(lambda _: None, Params)
+
+
+@pytest.mark.parametrize("error", [InputError("data/prices: damaged"), RuntimeError("could not read")])
+def test_an_interrupt_is_reported_as_such_even_if_a_library_replaces_it(error: Exception) -> None:
+    """torch does: interrupted while it gets a tensor's storage, it cannot determine the shape."""
+
+    def stage(_: Params) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise error from None
+
+    with pytest.raises(SystemExit, match=r"^interrupted$"):
+        run(stage, Params)
