@@ -25,7 +25,7 @@ _answers: list[Connection] = []
 
 
 def start() -> None:
-    """Starts a process that holds a lock. A stage calls this first: meanwhile it can import what it needs."""
+    """Starts the process that holds the lock. A stage calls this first, and then imports its libraries meanwhile."""
     ours, theirs = Pipe()
     if os.fork() == 0:
         try:
@@ -38,7 +38,7 @@ def start() -> None:
 
 @contextmanager
 def shut_out() -> Iterator[None]:
-    """Makes DVC refuse `dvc exp run` in the block and after it. Raises InputError if an experiment has started."""
+    """Runs the block while DVC refuses `dvc exp run`. Raises InputError if an experiment has started all the same."""
     if not _answers:
         start()
     if refusal := _answers.pop().recv():

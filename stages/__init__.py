@@ -9,8 +9,6 @@ import time
 from contextlib import suppress
 from typing import NoReturn
 
-from pipeline import experiments
-
 if sys.stderr is None:  # closed, as by `2>&-`: the next file opened would take its descriptor
     sys.stderr = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
     os.set_inheritable(sys.stderr.fileno(), True)
@@ -53,5 +51,7 @@ if sys.argv[0] == "-m":  # the value under `python -m stages.<name>` until that 
     signal.signal(signal.SIGINT, _interrupted)
     gc.disable()  # importing creates no garbage, and searching for it takes a quarter of the time to import torch
     if "DVC_STAGE" in os.environ:
+        from pipeline import experiments  # imported here so that Ctrl-C is handled before
+
         experiments.start()
         threading.Thread(target=_end_with_dvc, daemon=True).start()

@@ -213,8 +213,7 @@ def test_a_broken_mirror_gives_its_reason_and_leaves_nothing(broken: str) -> Non
 def test_a_wrong_file_of_a_mirror_is_named_with_its_hash(mirror: Path, serve: Serve) -> None:
     name = "t10k-labels-idx1-ubyte"
     actual, right = declared_hashes()[name], "0" * 64
-    declare(sha256=declared_hashes() | {name: right})
-    declare(mirrors=[serve(mirror)])
+    declare(sha256=declared_hashes() | {name: right}, mirrors=[serve(mirror)])
     with pytest.raises(InputError, match=f"\n  http://127.0.0.1:.*: {name} has SHA-256 {actual}, not {right}\n"):
         fetch()
     assert [*OUTPUT.iterdir()] == []
