@@ -20,7 +20,7 @@ class Source(Group):
     classes: Annotated[list[Text], Field(description="a list of names, one for each class, in the order of the labels")]
     # None for folders of images
     sha256: Annotated[dict[str, str] | None, Field(description="the SHA-256 of each of the four IDX files, by name")]
-    mirrors: list[Text] = Field(default=[], description="a list of addresses of folders with the files as .gz")
+    mirrors: list[Text] = Field(default=[], description="a list of base URLs, below which the files are gzipped")
 
 
 class Named(Group):

@@ -25,7 +25,7 @@ _answers: list[Connection] = []
 
 
 def start() -> None:
-    """Starts the process that holds the lock. A stage calls this first, and then imports its libraries meanwhile."""
+    """Starts the process that holds the lock. A stage calls this before it imports its libraries, to save time."""
     ours, theirs = Pipe()
     if os.fork() == 0:
         try:
@@ -38,7 +38,7 @@ def start() -> None:
 
 @contextmanager
 def shut_out() -> Iterator[None]:
-    """Runs the block while DVC refuses `dvc exp run`. Raises InputError if an experiment has started all the same."""
+    """Runs the block while DVC refuses `dvc exp run`. Raises InputError if an experiment has started nonetheless."""
     if not _answers:
         start()
     if refusal := _answers.pop().recv():
@@ -53,7 +53,7 @@ def shut_out() -> Iterator[None]:
 def _hold_lock(refusal: Connection) -> None:
     """Takes the lock that `dvc exp run` takes first, and sends None, or a message if it cannot.
 
-    Releases the lock when DVC has recorded the stage's outputs, which is after the stage's own process ended.
+    Releases the lock when DVC has recorded the stage's outputs, which is after the stage's own process has ended.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.setsid()  # signals to the stage's process group are not for this process
@@ -69,7 +69,7 @@ def _hold_lock(refusal: Connection) -> None:
         with rwlock(str(FOLDER), localfs, " ".join(sys.orig_argv), ["refs/exps/stash"], [], hardlink=False):
             runners = [process.pid for process in psutil.Process().parents() if _runs_a_stage(process.pid)]
             refusal.send(None)
-            for stream in range(3):  # or whoever reads the stage's output would wait for the end of this process
+            for stream in range(3):  # or a reader of the stage's output would wait for this process, too
                 os.dup2(nowhere, stream)
             while any(psutil.pid_exists(runner) and _runs_a_stage(runner) for runner in runners):
                 time.sleep(0.05)

@@ -281,7 +281,9 @@ def test_the_password_of_an_index_is_never_shown(
     assert "cret" not in str(error.value)
 
 
-def test_files_placed_by_hand_need_no_network(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_placed_by_hand_need_neither_network_nor_torchvision(
+    files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copytree(files, BY_HAND / "mnist", dirs_exist_ok=True)
     script = """if True:
         import os, sys
@@ -290,6 +292,7 @@ def test_files_placed_by_hand_need_no_network(files: Path, monkeypatch: pytest.M
 
         sys.addaudithook(lambda event, _: event.startswith("socket.") and os._exit(2))
         obtain("mnist", Path("data/raw/mnist"))
+        assert "torchvision" not in sys.modules
     """
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -324,7 +324,7 @@ def processes(victim: str, dvc: psutil.Popen, cluster: Cluster | None) -> list[p
         case "DVC":
             return [dvc]
         case "stage":
-            return descendants(dvc.pid, "-m stages.train_prices")[:1]  # the second, its child, holds a lock
+            return descendants(dvc.pid, "-m stages.train_prices")[:1]  # without its child, which holds a lock
         case _:
             return workers_of(cluster.workers.pid if cluster else dvc.pid)
 
