@@ -37,11 +37,7 @@ class Value:
     __slots__ = ("data", "divisor", "grad", "needs_grad")
 
     def __init__(self, data: Array, needs_grad: bool = True, divisor: Array | None = None) -> None:
-        """An input does not need its gradient. The numbers are `data`, or `data` / `divisor`.
-
-        Data with a divisor are bytes minus a multiple of 1/64. They are on a grid of 14 bits without rounding, and
-        `product_bits` is at least 14 for sizes below 2^25.
-        """
+        """An input does not need its gradient. The numbers are `data`, or `data` / `divisor`, see `Bytes`."""
         self.data, self.needs_grad, self.divisor = data, needs_grad, divisor
         self.grad: Array | None = None
 
@@ -105,6 +101,31 @@ class Value:
     def type_as(self, _: Tensor) -> "Value":
         """Returns the value unchanged: operations choose their precision themselves."""
         return self
+
+
+class Bytes(Value):
+    """A batch of bytes: (`rows` - `shift`) / `divisor`. The shift is a multiple of 1/64.
+
+    Before the division they are on a grid of 14 bits without rounding, and `product_bits` is at least 14 for sizes
+    below 2^25.
+    """
+
+    __slots__ = ("arrays", "rows", "shift")
+
+    def __init__(self, arrays: Any, rows: Array, shift: float, divisor: Array) -> None:
+        self.arrays, self.rows, self.shift = arrays, rows, shift
+        self.grad, self.needs_grad, self.divisor = None, False, divisor
+
+    @property
+    def data(self) -> Array:
+        data = self.arrays.float64(self.rows)
+        data -= self.shift
+        return data
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.rows.shape[-2:]
+        return rows, columns
 
 
 class Mean(Value):
@@ -252,11 +273,9 @@ class Exact(TorchFunctionMode):
             )
 
     def input(self, rows: Array, examples: Examples) -> Value:
-        data = self.arrays.float64(rows)
         if examples.divisor is None:
-            return Value(data, needs_grad=False)
-        data -= examples.shift
-        return Value(data, needs_grad=False, divisor=self.arrays.divisor(examples.divisor))
+            return Value(self.arrays.float64(rows), needs_grad=False)
+        return Bytes(self.arrays, rows, examples.shift, self.arrays.divisor(examples.divisor))
 
     def value(self, data: Array, backward: Backward) -> Value:
         """Returns the result of an operation. `backward` takes its gradient and adds to those of the operands."""
@@ -390,7 +409,9 @@ def binary_cross_entropies(arrays: Any, probabilities: Array, labels: Array) -> 
 def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, transposed: bool = True) -> Value:
     """Returns x W^T + b, or x W if not `transposed`. All three products use operands of at most `bits` bits."""
     arrays, training = run.arrays, run.training
-    bits = product_bits(*weight.data.shape[-2:], *x.data.shape[-2:-1] if training else ())
+    bits = product_bits(*weight.data.shape[-2:], *x.shape[:1] if training else ())
+    if isinstance(x, Bytes) and transposed and arrays.multiplies_bytes(*x.shape):
+        return _linear_of_bytes(run, x, weight, bias, bits)
     weights = arrays.grid(weight.data, bits)
     if transposed:
         weights = weights.swapaxes(-1, -2)
@@ -415,6 +436,34 @@ def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, tran
             weight.add_grad(arrays.matmul(upstream.swapaxes(-1, -2), inputs))
         else:
             weight.add_grad(arrays.matmul(inputs.swapaxes(-1, -2), upstream))
+
+    return run.value(outputs, backward)
+
+
+def _linear_of_bytes(run: Exact, x: Bytes, weight: Value, bias: Value | None, bits: int) -> Value:
+    """Returns the same as `_linear`, with products of integers.
+
+    The weights are integers w times a unit, so x W^T is ((rows - 128) w^T + (128 - shift) sum(w)) times that unit.
+    """
+    arrays: Any = run.arrays
+    signed, offset = arrays.signed(x.rows), 128 - x.shift
+    numbers, unit = arrays.multiples(weight.data, bits)
+    outputs = arrays.byte_product(numbers, signed.T).T
+    outputs += arrays.sum(numbers, axis=1) * offset
+    outputs *= unit
+    outputs /= x.divisor
+    if bias is not None:
+        outputs += arrays.float64(bias.data)
+
+    def backward(grad: Array) -> None:
+        upstream, unit = arrays.multiples(grad / x.divisor, bits)
+        totals = arrays.sum(upstream, axis=0)
+        if bias is not None:
+            bias.add_grad(totals * unit * x.divisor)
+        gradient = arrays.byte_product(upstream.T, signed)
+        gradient += totals[:, None] * offset
+        gradient *= unit
+        weight.add_grad(gradient)
 
     return run.value(outputs, backward)
 

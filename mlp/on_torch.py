@@ -86,3 +86,6 @@ class OnTorch:
         power = (exponent.clamp(LOWEST, HIGHEST) + (digits - bits + 1023) << 52).view(torch.float64) * 1.5
         magic = power.masked_fill(exponent > HIGHEST, float("inf")).to(array.dtype)
         return ((array + magic) - magic).double()
+
+    def multiplies_bytes(self, *_: int) -> bool:
+        return False

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from functools import partial
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,17 +17,19 @@ from torch import Tensor, nn
 import by_torch
 from conftest import ROOT, WorkingCopy, run_here
 from kinds import kinds, random_images
+from mlp import on_numpy
 from mlp.classification import train
-from mlp.errors import InputError
+from mlp.errors import DivergedError, InputError
 from mlp.exact import Exact
 from mlp.models import DeepNeuralNet, initialise
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
+from mlp.prediction import predict
 from mlp.spec import Settings
 from mlp.training import classification_loss, fit
 from pipeline.training import engine
 
-WILD = Settings(epochs=8, batch_size=50, learning_rate=0.1)
+WILD = Settings(epochs=8, batch_size=140, learning_rate=0.1)  # large enough for products of bytes
 
 
 def bytes_of(network: nn.Module) -> bytes:
@@ -99,12 +102,60 @@ def test_learning_curves_do_not_depend_on_the_engine() -> None:
     assert runs[0] == runs[1]
 
 
+def bytes_are_multiplied(monkeypatch: pytest.MonkeyPatch, value: bool) -> None:
+    """Makes the NumPy engine multiply bytes or not, also on a processor without instructions for that."""
+    if value and not on_numpy._has_exact_byte_products():
+        monkeypatch.setattr(torch, "_int_mm", lambda one, other: one.int() @ other.int())
+    monkeypatch.setattr(on_numpy, "_has_exact_byte_products", lambda: value)
+
+
+@pytest.mark.parametrize("settings", [WILD, Settings(epochs=8, batch_size=140, learning_rate=0.001)])
+@pytest.mark.parametrize("name", ["shallow", "deep", "ten hidden layers"])
+def test_products_of_bytes_give_the_same_network_and_predictions(
+    name: str, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind, results = kinds()[name], []
+    products = Mock(side_effect=OnNumpy().byte_product)
+    monkeypatch.setattr(OnNumpy, "byte_product", products)
+    for value in (True, False):
+        bytes_are_multiplied(monkeypatch, value)
+        (network,) = fit(kind.make_network, kind.examples, kind.loss, settings, [5])
+        results.append((bytes_of(network), predict(network, kind.examples).numpy().tobytes()))
+        assert products.call_count == 2 * 2 * settings.epochs + 1  # 2 for each of 2 batches, the third is too small
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("pixel", [0, 255])
+def test_a_network_that_diverges_does_so_with_products_of_bytes_too(
+    pixel: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = kinds()["shallow"]
+    examples = kind.examples._replace(inputs=torch.full_like(kind.examples.inputs, pixel))
+    said = []
+    for value in (True, False):
+        bytes_are_multiplied(monkeypatch, value)
+        with pytest.raises(DivergedError) as error:
+            fit(kind.make_network, examples, kind.loss, Settings(20, 140, 1e30), [5])
+        said.append(str(error.value))
+    assert said[0] == said[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("instructions", ["SSE41", "AVX2"])
+def test_instructions_that_saturate_are_not_used(instructions: str) -> None:
+    script = "from mlp import on_numpy; print(on_numpy._has_exact_byte_products())"
+    environment = os.environ | {"ONEDNN_MAX_CPU_ISA": instructions}
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "False\n"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "environment",
     [
         {"OPENBLAS_NUM_THREADS": "8", "OMP_NUM_THREADS": "8"},
-        {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "ATEN_CPU_CAPABILITY": "default"},
+        {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "ONEDNN_MAX_CPU_ISA": "SSE41"},
         {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"},
     ],
     ids=lambda environment: " ".join(environment),

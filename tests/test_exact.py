@@ -17,7 +17,7 @@ from torch import nn
 
 from kinds import Kind, kinds
 from mlp.exact import Exact, Value, exp, log, logistic, mean, mean_of_all, product_bits, softmax, sum_bits
-from mlp.on_numpy import OnNumpy
+from mlp.on_numpy import MAX_TERMS, OnNumpy, _has_exact_byte_products
 from mlp.on_torch import OnTorch
 from mlp.prediction import predict
 
@@ -64,10 +64,45 @@ def test_with_rows_each_row_has_a_grid_of_its_own(array: Floats, bits: int) -> N
     np.testing.assert_array_equal(OnTorch("cpu").grid(tensor, bits, rows=True)[0].numpy(), rows)
 
 
+@given(
+    st.sampled_from([np.float32, np.float64]).flatmap(
+        lambda dtype: arrays(
+            dtype,
+            st.integers(1, 20),
+            elements=st.floats(-(2.0**90), 2.0**90, width=32 if dtype == np.float32 else 64),
+        )
+    ),
+    st.integers(2, 22),
+)
+def test_multiples_of_a_unit_are_the_numbers_of_the_grid(array: Floats, bits: int) -> None:
+    numbers, unit = OnNumpy().multiples(array, bits)
+    assert numbers.dtype == np.int32
+    assert math.frexp(unit)[0] == 0.5
+    np.testing.assert_array_equal(numbers * unit, OnNumpy().grid(array, bits))
+
+
+@given(
+    st.integers(1, MAX_TERMS).flatmap(
+        lambda k: st.tuples(
+            arrays(np.int32, (3, k), elements=st.integers(-(2**22), 2**22), fill=st.sampled_from([-(2**22), 2**22])),
+            arrays(np.int8, (k, 2), elements=st.integers(-128, 127), fill=st.sampled_from([-128, 127])),
+        )
+    )
+)
+def test_a_product_with_bytes_is_that_of_integers(operands: tuple[NDArray[np.int32], NDArray[np.int8]]) -> None:
+    numbers, signed = operands
+    with pytest.MonkeyPatch.context() as patch:
+        if not _has_exact_byte_products():
+            patch.setattr(torch, "_int_mm", lambda one, other: one.int() @ other.int())
+        product = OnNumpy().byte_product(numbers, signed)
+    assert product.tolist() == (numbers.astype(object) @ signed.astype(object)).tolist()
+
+
 @pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, 1e300])
 def test_a_number_beyond_all_grids_becomes_nan(number: float) -> None:
     for array in (np.array([number, 1.0]), np.array([number, 1.0], np.float32)):
         with np.errstate(all="ignore"):
+            assert math.isnan(OnNumpy().multiples(array, 20)[1])
             assert not math.isfinite(OnNumpy().grid(array, 20)[0])
             assert not math.isfinite(on_torch(OnTorch.grid, array, 20)[0])
 

@@ -31,7 +31,7 @@ CAPABILITIES = ["DEFAULT", "AVX2", "AVX512"]  # torch's instruction sets for x86
 # kernels of NumPy's OpenBLAS, and the instruction set that each needs; AMD's Zen uses Haswell's
 CORES = {"Nehalem": "DEFAULT", "Sandybridge": "AVX2", "Haswell": "AVX2", "SkylakeX": "AVX512"}
 PROCESSORS = ["Nehalem", "Haswell", "EPYC"]  # Intel 2008 without AVX, Intel 2013 with AVX2, AMD 2017
-MANY, FEW = 256, 80  # images and houses to train on; emulators and further Pythons get few
+MANY, FEW = 256, 128  # images and houses to train on; emulators and further Pythons get few
 
 
 class Circumstance(NamedTuple):
@@ -73,9 +73,10 @@ CIRCUMSTANCES = [
     Circumstance("eight workers with one thread each", {"MLP_WORKERS": "8"} | _threads(1)),
     Circumstance("one worker with two threads", {"MLP_WORKERS": "1"} | _threads(2)),
     Circumstance(
-        "the instructions of 2008 in torch, MKL, OpenBLAS and NumPy",
+        "the instructions of 2008 in torch, oneDNN, MKL, OpenBLAS and NumPy",
         {
             "ATEN_CPU_CAPABILITY": "default",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
             "MKL_CBWR": "COMPATIBLE",
             "OPENBLAS_CORETYPE": "Nehalem",
             "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4 AVX512_ICL AVX512_SPR",  # all that NumPy can do without
@@ -101,6 +102,7 @@ ENVIRONMENTS = [
         for mkl in ({}, {"MKL_CBWR": "COMPATIBLE"})
     ),
     *(_with({"OPENBLAS_CORETYPE": core}, needs) for core, needs in CORES.items()),
+    _with({"ONEDNN_MAX_CPU_ISA": "AVX2"}, "AVX2"),
     *(_with(_threads(count)) for count in (1, 2, 8)),
     _with({"MLP_DEVICE": "cpu"} | _threads(8)),
 ]
