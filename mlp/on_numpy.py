@@ -161,11 +161,12 @@ def _largest(array: Array) -> float:
 
 @cache
 def _has_exact_byte_products() -> bool:
-    """Returns whether this processor has instructions for products of bytes (VNNI), and torch uses them.
+    """Returns whether torch multiplies bytes fast and exactly, which it does with AVX-512 VNNI.
 
-    Others, which it uses if ONEDNN_MAX_CPU_ISA says so, saturate at 16 bits; the largest operands reveal that.
+    Other instructions, which it uses on other processors or if ONEDNN_MAX_CPU_ISA says so, saturate at 16 bits; the
+    largest operands reveal that.
     """
-    if not torch.cpu.get_capabilities().get("avx512_vnni"):
+    if torch.backends.cpu.get_cpu_capability() != "AVX512":
         return False
     extremes = torch.tensor([-128, 127], dtype=torch.int8).repeat(MIN_EXAMPLES)
     one, other = extremes[:, None].repeat(1, MAX_TERMS), extremes.repeat(MAX_TERMS, 1)
