@@ -24,6 +24,11 @@ from mlp.prediction import predict
 Floats = NDArray[Any]
 DIGITS = Context(prec=60, Emax=10**6, Emin=-(10**6))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
+IN_EITHER_PRECISION = st.sampled_from([np.float32, np.float64]).flatmap(
+    lambda dtype: arrays(
+        dtype, st.integers(1, 20), elements=st.floats(-(2.0**90), 2.0**90, width=32 if dtype == np.float32 else 64)
+    )
+)
 
 
 def on_torch(function: Callable[..., Any], array: Floats, *arguments: Any) -> Floats:
@@ -37,16 +42,7 @@ def nearest_multiple(x: float, step: Fraction) -> Fraction:
     return round(Fraction(x) / step) * step  # halves to even
 
 
-@given(
-    st.sampled_from([np.float32, np.float64]).flatmap(
-        lambda dtype: arrays(
-            dtype,
-            st.integers(1, 20),
-            elements=st.floats(-(2.0**90), 2.0**90, width=32 if dtype == np.float32 else 64),
-        )
-    ),
-    st.integers(2, 22),
-)
+@given(IN_EITHER_PRECISION, st.integers(2, 22))
 def test_a_grid_has_the_nearest_multiples(array: Floats, bits: int) -> None:
     exponent = max(math.frexp(float(np.abs(array).max()))[1], -100)
     step = Fraction(2) ** (exponent - bits)
@@ -64,16 +60,7 @@ def test_with_rows_each_row_has_a_grid_of_its_own(array: Floats, bits: int) -> N
     np.testing.assert_array_equal(OnTorch("cpu").grid(tensor, bits, rows=True)[0].numpy(), rows)
 
 
-@given(
-    st.sampled_from([np.float32, np.float64]).flatmap(
-        lambda dtype: arrays(
-            dtype,
-            st.integers(1, 20),
-            elements=st.floats(-(2.0**90), 2.0**90, width=32 if dtype == np.float32 else 64),
-        )
-    ),
-    st.integers(2, 22),
-)
+@given(IN_EITHER_PRECISION, st.integers(2, 22))
 def test_multiples_of_a_unit_are_the_numbers_of_the_grid(array: Floats, bits: int) -> None:
     numbers, unit = OnNumpy().multiples(array, bits)
     assert numbers.dtype == np.int32
