@@ -25,6 +25,7 @@ import torch
 import yaml
 from filelock import FileLock
 
+from mlp import on_numpy
 from mlp.images import read_idx, write_idx
 from pipeline import jobs
 from pipeline.params import load
@@ -257,6 +258,13 @@ def train_here(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(jobs, "_in_process", lambda function, *arguments: function(*arguments))
     patch.setenv("MLP_WORKERS", "1")
     jobs._pool.cache_clear()
+
+
+def set_byte_products(patch: pytest.MonkeyPatch, enabled: bool) -> None:
+    """Makes the NumPy engine multiply bytes or not, also on a processor without instructions for that."""
+    if enabled and not on_numpy._has_exact_byte_products():
+        patch.setattr(torch, "_int_mm", lambda one, other: one.int() @ other.int())
+    patch.setattr(on_numpy, "_has_exact_byte_products", lambda: enabled)
 
 
 def run_here(copy: WorkingCopy, stages: Iterable[str], patch: pytest.MonkeyPatch) -> None:

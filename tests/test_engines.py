@@ -15,9 +15,8 @@ from numpy.random import SeedSequence
 from torch import Tensor, nn
 
 import by_torch
-from conftest import ROOT, WorkingCopy, run_here
+from conftest import ROOT, WorkingCopy, run_here, set_byte_products
 from kinds import kinds, random_images
-from mlp import on_numpy
 from mlp.classification import train
 from mlp.errors import DivergedError, InputError
 from mlp.exact import Exact
@@ -102,13 +101,6 @@ def test_learning_curves_do_not_depend_on_the_engine() -> None:
     assert runs[0] == runs[1]
 
 
-def bytes_are_multiplied(monkeypatch: pytest.MonkeyPatch, value: bool) -> None:
-    """Makes the NumPy engine multiply bytes or not, also on a processor without instructions for that."""
-    if value and not on_numpy._has_exact_byte_products():
-        monkeypatch.setattr(torch, "_int_mm", lambda one, other: one.int() @ other.int())
-    monkeypatch.setattr(on_numpy, "_has_exact_byte_products", lambda: value)
-
-
 @pytest.mark.parametrize("settings", [WILD, Settings(epochs=8, batch_size=140, learning_rate=0.001)])
 @pytest.mark.parametrize("name", ["shallow", "deep", "ten hidden layers"])
 def test_products_of_bytes_give_the_same_network_and_predictions(
@@ -118,7 +110,7 @@ def test_products_of_bytes_give_the_same_network_and_predictions(
     products = Mock(side_effect=OnNumpy().byte_product)
     monkeypatch.setattr(OnNumpy, "byte_product", products)
     for value in (True, False):
-        bytes_are_multiplied(monkeypatch, value)
+        set_byte_products(monkeypatch, value)
         (network,) = fit(kind.make_network, kind.examples, kind.loss, settings, [5])
         results.append((bytes_of(network), predict(network, kind.examples).numpy().tobytes()))
         assert products.call_count == 2 * 2 * settings.epochs + 1  # 2 for each of 2 batches, the third is too small
@@ -133,7 +125,7 @@ def test_a_network_that_diverges_does_so_with_products_of_bytes_too(
     examples = kind.examples._replace(inputs=torch.full_like(kind.examples.inputs, pixel))
     said = []
     for value in (True, False):
-        bytes_are_multiplied(monkeypatch, value)
+        set_byte_products(monkeypatch, value)
         with pytest.raises(DivergedError) as error:
             fit(kind.make_network, examples, kind.loss, Settings(20, 140, 1e30), [5])
         said.append(str(error.value))
@@ -155,7 +147,7 @@ def test_instructions_that_saturate_are_not_used(instructions: str) -> None:
     "environment",
     [
         {"OPENBLAS_NUM_THREADS": "8", "OMP_NUM_THREADS": "8"},
-        {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "ONEDNN_MAX_CPU_ISA": "SSE41"},
+        {"OPENBLAS_CORETYPE": "Nehalem", "NPY_DISABLE_CPU_FEATURES": "X86_V3 X86_V4", "ATEN_CPU_CAPABILITY": "default"},
         {"ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "OMP_NUM_THREADS": "2"},
     ],
     ids=lambda environment: " ".join(environment),

@@ -15,9 +15,10 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from torch import nn
 
+from conftest import set_byte_products
 from kinds import Kind, kinds
 from mlp.exact import Exact, Value, exp, log, logistic, mean, mean_of_all, product_bits, softmax, sum_bits
-from mlp.on_numpy import MAX_TERMS, OnNumpy, _has_exact_byte_products
+from mlp.on_numpy import MAX_TERMS, OnNumpy
 from mlp.on_torch import OnTorch
 from mlp.prediction import predict
 
@@ -79,8 +80,7 @@ def test_multiples_of_a_unit_are_the_numbers_of_the_grid(array: Floats, bits: in
 def test_a_product_with_bytes_is_that_of_integers(operands: tuple[NDArray[np.int32], NDArray[np.int8]]) -> None:
     numbers, signed = operands
     with pytest.MonkeyPatch.context() as patch:
-        if not _has_exact_byte_products():
-            patch.setattr(torch, "_int_mm", lambda one, other: one.int() @ other.int())
+        set_byte_products(patch, True)
         product = OnNumpy().byte_product(numbers, signed)
     assert product.tolist() == (numbers.astype(object) @ signed.astype(object)).tolist()
 
