@@ -59,14 +59,13 @@ hypothesis.settings.load_profile("reproducible")
 
 
 SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser", "made"}  # fixtures that compute or wait
-
-
-LONGEST = ["test_readme", "test_kills", "test_jobs", "test_pipeline", "test_verify"]  # each takes minutes
+# files that take minutes
+LONGEST = ["test_pipeline", "test_readme", "test_kills", "test_side_by_side", "test_sharing", "test_verify"]
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Returns one more than the number of cores, as some tests only wait, but at most 4 to limit memory."""
-    return min((os.cpu_count() or 1) + 1, 4)
+    """Returns two more than the number of cores, as some tests only wait, but at most 4 to limit memory."""
+    return min((os.cpu_count() or 1) + 2, 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -65,9 +65,13 @@ def test_a_second_repro_runs_nothing(subset: WorkingCopy) -> None:
     assert subset.status() == ""
 
 
-def test_a_small_learning_rate_survives_dvcs_notation_and_ten_layers_train(subset: WorkingCopy) -> None:
+def test_a_small_learning_rate_survives_dvcs_notation_and_ten_layers_train(
+    subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     changes = "-S train_deep.learning_rate=1e-5 -S 'hidden=[9,9,9,9,9,9,9,9,9,9]'"
-    assert subset.stages_run_by(f"dvc exp run {changes}") == ["train_deep", "evaluate", *PAGES]
+    assert subset.stages_run_by(f"dvc exp run {changes} train_deep") == ["train_deep"]
+    assert subset.stages_run_by("dvc repro --dry --force-downstream") == ["evaluate", *PAGES]
+    run_here(subset, ["evaluate", *PAGES], monkeypatch)
     assert "1e-05" in (subset.path / "params.yaml").read_text()
     changed = subset.run("git diff --numstat params.yaml").stdout.split()[:2]
     assert changed == ["11", "4"]  # only the lines of the lists and of the number
@@ -149,14 +153,16 @@ def test_changed_houses_or_their_code_rerun_no_image_stage(subset: WorkingCopy) 
     assert subset.stages_run_by("dvc repro --dry --force-downstream") == [*HOUSES, "report"]
 
 
-def test_a_users_own_houses_can_be_used(subset: WorkingCopy) -> None:
+def test_a_users_own_houses_can_be_used(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
     book = openpyxl.load_workbook(subset.path / "data/ames/AmesHousing.xlsx")
     book["Sheet1"].delete_rows(302, 5000)
     book["Sheet1"].title = "Own"
     book.save(subset.path / "own houses.xlsx")
     own = "-S 'preprocess_prices.file=own houses.xlsx' -S preprocess_prices.sheet=Own"
     sizes = "-S preprocess_prices.test_size=60 -S preprocess_prices.validation_size=40"
-    assert subset.stages_run_by(f"dvc exp run {own} {sizes}") == [*HOUSES, "report"]
+    assert subset.stages_run_by(f"dvc exp run {own} {sizes} preprocess_prices") == HOUSES[:1]
+    assert subset.stages_run_by("dvc repro --dry --force-downstream") == [*HOUSES[1:], "report"]
+    run_here(subset, [*HOUSES[1:], "report"], monkeypatch)
     with safe_open(subset.path / "data/prices/all/train.safetensors", "np") as file:
         assert file.get_slice("prices").get_shape() == [200]
 

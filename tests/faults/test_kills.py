@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 
 KILLS, ROUND = (1000, 20) if LONG else (50, 25)  # in total, and between two checks of the results
 VICTIMS = {"DVC alone": 4, "a stage": 4, "a process that trains": 1, "all at once": 4}  # with weights for drawing
-TARGETS = {"train_prices": 5, "evaluate_prices": 1}  # with weights, too
+TARGETS = {"train_prices": 9, "evaluate_prices": 1}  # with weights, too
 # runs `dvc repro` on each target from stdin, in a fork of a process that has imported DVC, which takes a second
 READY = """
 import os, sys
