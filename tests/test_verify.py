@@ -30,8 +30,8 @@ EVERYTHING_AT_ONCE = CIRCUMSTANCES[-1]._replace(
         for name, value in each.environment.items()
         if each.name != "a locale without UTF-8"  # covered by tests/test_locale.py
     }
-    | {"ATEN_CPU_CAPABILITY": "default", "MLP_WORKERS": "2"},  # eight would spend their time starting up
-    one_by_one=False,  # so would a DVC process for each stage, tested below
+    | {"ATEN_CPU_CAPABILITY": "default"},
+    one_by_one=False,  # a DVC process for each stage would take long to start, and is tested below
 )
 PIPELINE = """
 stages:
@@ -66,16 +66,22 @@ def test_everything_changed_at_once_gives_the_same_bytes(subset: WorkingCopy) ->
     assert rebuild(subset.path, EVERYTHING_AT_ONCE) == Row("everything at once", "same bytes")
 
 
-@pytest.fixture
-def small(tmp_path: Path) -> WorkingCopy:
+@pytest.fixture(scope="module")
+def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Creates a pipeline whose network depends on the number of threads."""
-    copy = WorkingCopy(tmp_path / "small")
-    copy.path.mkdir()
+    copy = WorkingCopy(tmp_path_factory.mktemp("small"))
     (copy.path / "dvc.yaml").write_text(PIPELINE)
     (copy.path / "train.py").write_text(TRAIN)
     copy.run("git init -q && dvc init -q && mkdir -p data/manual && touch data/manual/.keep && dvc repro")
     copy.commit("All")
-    return copy
+    return copy.path
+
+
+@pytest.fixture
+def small(small_template: Path, tmp_path: Path) -> WorkingCopy:
+    """A copy of `small_template` that the test may change."""
+    shutil.copytree(small_template, tmp_path / "small", symlinks=True)
+    return WorkingCopy(tmp_path / "small")
 
 
 def test_a_difference_names_the_first_output_and_tensor_and_its_size(small: WorkingCopy) -> None:
