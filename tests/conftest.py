@@ -59,9 +59,11 @@ hypothesis.settings.load_profile("reproducible")
 
 
 SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser", "made"}  # fixtures that compute or wait
-# files that take minutes: two that build what others wait for, two that need none of it, then the others
-LONGEST = ["test_pipeline", "test_kills", "test_jobs", "test_engines", "test_readme", "test_verify"]
-LONGEST += ["test_side_by_side", "test_sharing", "test_image_folder"]
+LONGEST = [  # files that take minutes
+    *("test_pipeline", "test_kills"),  # build what others wait for
+    *("test_jobs", "test_engines"),  # do not wait
+    *("test_readme", "test_verify", "test_side_by_side", "test_sharing", "test_image_folder"),
+]
 
 
 def pytest_xdist_auto_num_workers() -> int:
