@@ -20,10 +20,11 @@ PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in
 REMOTES = "tests/remotes"
 ELSEWHERE = {  # sections that the test of every command omits, and what runs their commands
     "README.md: Shallow or deep?": "make repro: the last test; make test: runs this",
+    "README.md: Check that it is reproducible": "tests/test_verify.py",
     "docs/recovery.md: A merge conflict in dvc.lock": "tests/test_sharing.py",
     "docs/reproducibility.md: How it is tested": "tests/test_verify.py",
     "docs/scaling.md: A cluster": "tests/cluster",
-    "docs/scaling.md: The store": "README.md: Check that it is reproducible",
+    "docs/scaling.md: The store": "tests/test_verify.py",
     "docs/sharing.md: A folder": REMOTES,
     "docs/sharing.md: A machine that you reach by SSH": REMOTES,
     "docs/sharing.md: SSH over a network that you do not trust": REMOTES,

@@ -19,6 +19,7 @@ from conftest import ENVIRONMENT, ROOT, WorkingCopy
 from mlp import ames, images
 from mlp.house_features import BOUNDS
 from mlp.prediction import predict
+from test_readme import COMMANDS
 from tools.verify import circumstances, difference, elsewhere, steps
 from tools.verify.circumstances import CIRCUMSTANCES, EMULATED, Circumstance, Row, pythons, rebuild, train
 
@@ -61,9 +62,15 @@ def _commands(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_everything_changed_at_once_gives_the_same_bytes(subset: WorkingCopy) -> None:
+    """Runs the README's commands; dvc.lock, which is in git, has the hash of every output."""
     assert set(EVERYTHING_AT_ONCE.environment) > {"MLP_WORKERS", "OMP_NUM_THREADS", "MKL_CBWR", "TZ", "LANG", "USER"}
     assert "Räume" in EVERYTHING_AT_ONCE.folder
-    assert rebuild(subset.path, EVERYTHING_AT_ONCE) == Row("everything at once", "same bytes")
+    moved = WorkingCopy(subset.path.rename(subset.path.with_name(EVERYTHING_AT_ONCE.folder)))
+    written = (moved.path / "dvc.lock").stat().st_mtime_ns
+    commands = COMMANDS["README.md: Check that it is reproducible"]
+    moved.run(f"set -e; umask {EVERYTHING_AT_ONCE.umask:o}\n{commands}", check=True, **EVERYTHING_AT_ONCE.environment)
+    assert moved.status() == ""
+    assert (moved.path / "dvc.lock").stat().st_mtime_ns > written
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +96,10 @@ def test_a_difference_names_the_first_output_and_tensor_and_its_size(small: Work
     row = rebuild(small.path, Circumstance("eight threads", {"OMP_NUM_THREADS": "8"}))
     remark = "models: seed-0.safetensors: tensor weight differs in 6 of 6 numbers, by 2.5e-01 at most"
     assert row == Row("eight threads", "differs", remark)
+
+
+def test_a_rebuild_with_everything_changed_at_once_is_compared(small: WorkingCopy) -> None:
+    assert rebuild(small.path, EVERYTHING_AT_ONCE) == Row("everything at once", "same bytes")
 
 
 def test_a_rebuild_of_one_stage_at_a_time_runs_them_all(small: WorkingCopy) -> None:
