@@ -31,8 +31,8 @@ EVERYTHING_AT_ONCE = CIRCUMSTANCES[-1]._replace(
         for name, value in each.environment.items()
         if each.name != "a locale without UTF-8"  # covered by tests/test_locale.py
     }
-    | {"ATEN_CPU_CAPABILITY": "default"},
-    one_by_one=False,  # a DVC process for each stage would take long to start, and is tested below
+    | {"ATEN_CPU_CAPABILITY": "default", "MLP_WORKERS": "2"},  # the fixture used one; eight would take long to start
+    one_by_one=False,  # so would a DVC process for each stage, tested below
 )
 PIPELINE = """
 stages:
