@@ -90,6 +90,10 @@ class WorkingCopy:
     def __init__(self, path: Path) -> None:
         self.path = path
 
+    def copied(self, path: Path) -> "WorkingCopy":
+        """Returns a copy at `path`, with the outputs, caches and networks that git ignores."""
+        return WorkingCopy(shutil.copytree(self.path, path, symlinks=True))
+
     def run(self, command: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a shell command in the clone with this Python first on the path."""
         done = subprocess.run(
@@ -362,5 +366,4 @@ def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
 @pytest.fixture
 def subset(subset_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
     """A copy of `subset_template` that the test may change."""
-    shutil.copytree(subset_template.path, tmp_path / "copy", symlinks=True)
-    return WorkingCopy(tmp_path / "copy")
+    return subset_template.copied(tmp_path / "copy")

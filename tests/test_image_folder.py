@@ -383,10 +383,8 @@ def test_inconsistent_idx_files_are_reported_in_one_line(
 @pytest.fixture(scope="module")
 def trained(subset_template: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The pipeline on the folder of images, run once."""
-    path = tmp_path_factory.mktemp("own") / "copy"
-    shutil.copytree(subset_template.path, path, symlinks=True)
-    copy = WorkingCopy(path)
-    draw_all(path / MANUAL)
+    copy = subset_template.copied(tmp_path_factory.mktemp("own") / "copy")
+    draw_all(copy.path / MANUAL)
     small = "-S preprocess.validation_size=12 -S train_shallow.batch_size=5 -S train_deep.batch_size=5"
     stages = copy.stages_run_by(f"dvc exp run -S dataset=shapes {small} -S train_shallow.epochs=4")
     assert {"download", "preprocess", "evaluate", "lecture", "report"} <= {*stages}
@@ -396,8 +394,7 @@ def trained(subset_template: WorkingCopy, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def own(trained: WorkingCopy, tmp_path: Path) -> WorkingCopy:
     """A copy of `trained` that the test may change."""
-    shutil.copytree(trained.path, tmp_path / "copy", symlinks=True)
-    return WorkingCopy(tmp_path / "copy")
+    return trained.copied(tmp_path / "copy")
 
 
 def test_the_networks_have_the_inputs_and_outputs_of_the_images(trained: WorkingCopy) -> None:

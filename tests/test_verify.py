@@ -74,21 +74,20 @@ def test_everything_changed_at_once_gives_the_same_bytes(subset: WorkingCopy) ->
 
 
 @pytest.fixture(scope="module")
-def small_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def small_template(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """Creates a pipeline whose network depends on the number of threads."""
     copy = WorkingCopy(tmp_path_factory.mktemp("small"))
     (copy.path / "dvc.yaml").write_text(PIPELINE)
     (copy.path / "train.py").write_text(TRAIN)
     copy.run("git init -q && dvc init -q && mkdir -p data/manual && touch data/manual/.keep && dvc repro")
     copy.commit("All")
-    return copy.path
+    return copy
 
 
 @pytest.fixture
-def small(small_template: Path, tmp_path: Path) -> WorkingCopy:
+def small(small_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
     """A copy of `small_template` that the test may change."""
-    shutil.copytree(small_template, tmp_path / "small", symlinks=True)
-    return WorkingCopy(tmp_path / "small")
+    return small_template.copied(tmp_path / "small")
 
 
 def test_a_difference_names_the_first_output_and_tensor_and_its_size(small: WorkingCopy) -> None:
@@ -122,6 +121,19 @@ def test_a_users_own_data_set_is_not_a_difference(small: WorkingCopy) -> None:
     (small.path / "data/manual/pets/train/cat").mkdir(parents=True)
     (small.path / "data/manual/pets/train/cat/0.png").touch()
     assert rebuild(small.path, Circumstance("nothing", {})).result == "same bytes"
+
+
+def test_a_rebuild_uses_the_raw_files_of_the_repository(small: WorkingCopy) -> None:
+    for folder in ("raw", "manual"):
+        (small.path / "data" / folder / "mnist").mkdir(parents=True)
+    (small.path / "data/manual/mnist/dataset.json").touch()
+    (small.path / "data/raw/mnist/labels-ubyte").write_text("7")
+    with (small.path / ".gitignore").open("a") as ignored:
+        ignored.write("/data/raw\n*-ubyte\n")
+    with (small.path / "train.py").open("a") as script:
+        script.write("assert pathlib.Path('data/manual/mnist/labels-ubyte').read_text() == '7'\n")
+    small.commit("It needs a raw file")
+    assert rebuild(small.path, Circumstance("nothing", {})) == Row("nothing", "same bytes")
 
 
 def test_a_failed_stage_is_reported_with_its_reason(small: WorkingCopy) -> None:

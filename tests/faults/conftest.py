@@ -1,7 +1,6 @@
 """A fast pipeline for tests that run it often: house prices only."""
 
 import os
-import shutil
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,7 @@ OWN = {".git", ".dvc", ".venv", "store", "__pycache__"}  # internal files of DVC
 
 
 @pytest.fixture(scope="session")
-def houses_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def houses_template(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     base = tmp_path_factory.getbasetemp()
     folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # shared by all processes that run tests
     with FileLock(folder / "houses.lock"):
@@ -31,14 +30,13 @@ def houses_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             copy.commit("House prices")
             copy.run("git gc -q")  # each test copies it
             copy.path.rename(folder / "houses")
-    return folder / "houses"
+    return WorkingCopy(folder / "houses")
 
 
 @pytest.fixture
-def houses(houses_template: Path, tmp_path: Path) -> WorkingCopy:
+def houses(houses_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
     """A copy of the house prices' pipeline, run with one seed and two epochs, that the test may change."""
-    shutil.copytree(houses_template, tmp_path / "copy", symlinks=True)
-    return WorkingCopy(tmp_path / "copy")
+    return houses_template.copied(tmp_path / "copy")
 
 
 def files(copy: WorkingCopy) -> dict[str, bytes]:

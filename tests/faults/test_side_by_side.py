@@ -1,7 +1,6 @@
 """Of two simultaneous commands in one clone, one may wait or be refused, but no result is wrong."""
 
 import re
-import shutil
 import subprocess
 import time
 from pathlib import Path
@@ -20,11 +19,9 @@ def results(copy: WorkingCopy) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def expected(houses_template: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def expected(houses_template: WorkingCopy, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     """The results of an undisturbed run for one epoch."""
-    path = tmp_path_factory.mktemp("undisturbed") / "copy"
-    shutil.copytree(houses_template, path, symlinks=True)
-    copy = WorkingCopy(path)
+    copy = houses_template.copied(tmp_path_factory.mktemp("undisturbed") / "copy")
     copy.run("dvc exp run -q -S train_prices.epochs=1 evaluate_prices")
     return results(copy)
 
