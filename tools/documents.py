@@ -1,7 +1,6 @@
 """Renders README.md and the pages of docs/ that show results, each from its .jinja template."""
 
 import json
-import math
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -64,15 +63,15 @@ def results() -> dict[str, Any]:
             [str(name).replace("_", " ") for name in faults],
             [[what, *(f"{count:,}" for count in counts)] for what, *counts in faults.to_numpy().tolist()],
         ),
-        "machine": verified.machine[0],
-        "verified": markdown_table(
-            ["circumstance", "result", "remark"], verified[["circumstance", "result", "remark"]].to_numpy().tolist()
-        ),
-        "gpu_machine": verified_gpu.machine[0],
-        "verified_gpu": markdown_table(
-            ["circumstance", "result"], verified_gpu[["circumstance", "result"]].to_numpy().tolist()
-        ),
+        "verified": verified_table(pd.concat([verified, verified_gpu.assign(remark="")])),
     }
+
+
+def verified_table(verified: pd.DataFrame) -> str:
+    elsewhere = verified.remark.str.extract("^on (.*)", expand=False)  # remarks on successes name only other machines
+    same = (verified.result == "same bytes").groupby(elsewhere.fillna(verified.machine), sort=False)
+    rows = [[machine, str(len(each)), str(each.sum())] for machine, each in same]
+    return markdown_table(["machine", "circumstances", "same bytes"], rows)
 
 
 def networks_table(scores: pd.DataFrame) -> str:
@@ -132,7 +131,6 @@ def scaling(jobs: pd.DataFrame, timings: pd.DataFrame) -> dict[str, Any]:
         "seconds": seconds,
         "rate": WORKERS / seconds,
         "shipped": sum(each["size"] for each in stage["deps"] if each["path"].endswith(".safetensors")),
-        "transfers": math.ceil(math.log2(WORKERS)),
         "dispatch": jobs.dispatch_seconds[(jobs["where"] == "a Dask cluster") & (jobs.jobs == "house prices")].item(),
         "network": networks["size"] / networks["nfiles"],
     }
