@@ -142,7 +142,8 @@ def _mean_and_std(numbers: list[float]) -> tuple[float, float]:
     if min(numbers) == max(numbers):  # the mean below might be off in the last place
         return numbers[0], 1.0
     mean = math.fsum(numbers) / len(numbers)
-    return mean, math.sqrt(math.fsum((each - mean) * (each - mean) for each in numbers) / len(numbers))
+    variance = math.fsum((each - mean) * (each - mean) for each in numbers) / len(numbers)
+    return mean, math.sqrt(variance) or 1.0  # the squares of tiny numbers are 0
 
 
 def _read(path: Path, sheet: str | None) -> list[list[float]]:

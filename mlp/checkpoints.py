@@ -12,7 +12,7 @@ from safetensors.torch import load as tensors_from_bytes
 from safetensors.torch import save as tensors_to_bytes
 from torch import Tensor, nn
 
-from mlp.errors import InputError, reading, require_file
+from mlp.errors import InputError, reading, require_file, shortened
 from mlp.examples import Examples
 from mlp.models import CLASSES, build
 from mlp.prediction import predict
@@ -20,6 +20,7 @@ from mlp.spec import Architecture
 
 Count = Annotated[int, Field(ge=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]  # such as that of dropout
+MAX_OUTPUT = 2.0**100  # of a network in absolute value; the squares of larger numbers might be beyond all grids
 
 
 class Part(BaseModel):
@@ -91,7 +92,8 @@ def to_bytes(
             "images": images,
         }
     )
-    weights = {name: weight.float() for name, weight in network.state_dict().items()}
+    # copies, because safetensors does not write a weight that two layers share
+    weights = {name: weight.float().clone() for name, weight in network.state_dict().items()}
     # a single key, because safetensors writes several in random order
     return tensors_to_bytes(weights, {"network": metadata.model_dump_json(exclude_defaults=True)})
 
@@ -103,9 +105,11 @@ def load(path: Path, dataset: str) -> nn.Module:
     """
     metadata = read_metadata(path)
     if metadata.dataset != dataset:
-        raise InputError(f"{path}: a network trained on {metadata.dataset}; needed: one trained on {dataset}")
+        found = shortened(metadata.dataset)
+        raise InputError(f"{path}: a network trained on {found}; needed: one trained on {shortened(dataset)}")
     if metadata.architecture not in CLASSES:
-        raise InputError(f"{path}: a network of class {metadata.architecture}; those known here: {', '.join(CLASSES)}")
+        found = shortened(metadata.architecture)
+        raise InputError(f"{path}: a network of class {found}; those known here: {', '.join(CLASSES)}")
     with reading(path):
         content = path.read_bytes()
         weights = tensors_from_bytes(content)
@@ -140,7 +144,7 @@ def predict_from_file(path: Path, dataset: str, examples: Examples, outputs: int
     """Returns the network of a file, and its outputs for all examples, float64 [n, outputs].
 
     Raises InputError if the file holds no network trained on `dataset`, if the network's number of inputs or outputs
-    does not match, or if an output is not finite.
+    does not match, or if an output is not below MAX_OUTPUT in absolute value.
     """
     network = load(path, dataset)
     columns, needed = read_metadata(path).arguments[0], examples.inputs.shape[1]
@@ -149,6 +153,6 @@ def predict_from_file(path: Path, dataset: str, examples: Examples, outputs: int
     found = predict(network, examples)
     if found.shape[1:] != (outputs,):
         raise InputError(f"{path}: a network of {list(found.shape[1:])} outputs; needed: one of {outputs}")
-    if not found.isfinite().all():
-        raise InputError(f"{path}: its outputs are not finite; train it again, at a lower learning rate")
+    if not (found.abs() < MAX_OUTPUT).all():
+        raise InputError(f"{path}: its outputs are not finite or too large; train it again, at a lower learning rate")
     return network, found

@@ -52,6 +52,12 @@ class Value:
     def __torch_function__(cls, function: Any, *_: Any) -> Any:
         raise TypeError(f"{resolve_name(function)} on a Value outside of `Exact`")
 
+    def __eq__(self, _: object) -> bool:
+        raise TypeError("== or != of a 'Value'")
+
+    def __bool__(self) -> bool:
+        raise TypeError("a 'Value' as a condition")
+
     # a torch function called on a Value is handled by the active `Exact`
     def __add__(self, other: Any) -> Any:
         return torch.add(self, other)  # type: ignore[call-overload]
@@ -77,8 +83,7 @@ class Value:
         return torch.squeeze(self, dim)  # type: ignore[call-overload]
 
     def flatten(self, start_dim: int = 0, end_dim: int = -1) -> Any:
-        """Returns a batch unchanged: its examples are already rows."""
-        return self if (start_dim, end_dim) == (1, -1) else torch.flatten(self, start_dim, end_dim)  # type: ignore[arg-type]
+        return torch.flatten(self, start_dim, end_dim)  # type: ignore[arg-type]
 
     def view(self, *shape: int) -> "Value":
         """Returns a batch unchanged: its examples are already rows. Raises TypeError for another shape."""
@@ -95,8 +100,8 @@ class Value:
         rows, columns = self.data.shape[-2:]
         return rows, columns
 
-    def size(self, dim: int) -> int:
-        return self.shape[dim]
+    def size(self, dim: int | None = None) -> Any:
+        return self.shape if dim is None else self.shape[dim]
 
     def type_as(self, _: Tensor) -> "Value":
         """Returns the value unchanged: operations choose their precision themselves."""
@@ -177,7 +182,8 @@ class Exact(TorchFunctionMode):
     """A computation with one network, or with several stacked networks of the same class and shape.
 
     `arrays` is the engine. In training, the examples of a batch share a grid; in prediction each has its own, so that
-    a prediction does not depend on the rest of the batch. `masks` are the generators for dropout, one per network.
+    a prediction does not depend on the rest of the batch. `masks` are the generators for dropout, one per network, and
+    `labels` those of all examples.
     """
 
     def __init__(
@@ -186,9 +192,11 @@ class Exact(TorchFunctionMode):
         arrays: Any = None,
         training: bool = False,
         masks: Sequence[torch.Generator] = (),
+        labels: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.networks, self.arrays, self.training, self.masks = networks, arrays or OnNumpy(), training, masks
+        self.networks, self.arrays, self.training = networks, arrays or OnNumpy(), training
+        self.masks, self.labels = masks, labels
         self.flat = self.arrays.stack([nn.utils.parameters_to_vector(each.parameters()).float() for each in networks])
         self.values: dict[int, Value] = {}  # by the ids of the first network's parameters; views of `flat`, float32
         self.slices: list[slice] = []
@@ -210,6 +218,8 @@ class Exact(TorchFunctionMode):
         given = [self.values.get(id(each), each) for each in args]
         if any(isinstance(each, Tensor) for each in given):
             raise self.unsupported(f"{resolve_name(function)} of a tensor that is not a parameter")
+        if any(isinstance(each, Tensor | Value) for each in (kwargs or {}).values()):
+            raise self.unsupported(f"{resolve_name(function)} with a tensor as a keyword argument")
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
             result = self.compute(function, given, options)
@@ -217,12 +227,13 @@ class Exact(TorchFunctionMode):
             which = ", ".join(options) or "these arguments"
             raise self.unsupported(f"{resolve_name(function)} with {which}") from error
         if self.traced:
+            result.needs_grad = any(each.needs_grad for each in given if isinstance(each, Value))
             self.calls.append(Call(function, [self.operand(each) for each in given], options))
             self.traced.append(result)
         return result
 
     def compute(self, function: Any, given: Sequence[Any], options: dict[str, Any]) -> Value:
-        if function not in PRODUCTS:
+        if function not in TAKE_BYTES:
             given = [each.plain() if isinstance(each, Value) else each for each in given]
         return OPERATIONS[function](self, *given, **options)
 
@@ -248,29 +259,40 @@ class Exact(TorchFunctionMode):
     def operand(self, argument: Any) -> Any:
         """Returns a value's Operand (the last, if an operation returned its argument), or any other object as given."""
         found = [number for number, value in enumerate(self.traced) if value is argument]
+        if isinstance(argument, Value) and not found:
+            raise self.unsupported("a value of another batch")
         return Operand(found[-1]) if found else argument
 
     def __exit__(self, kind: Any, error: Any, traceback: Any) -> None:
         super().__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
-        if isinstance(error, AttributeError | TypeError) and "'Value'" in str(error):
+        if isinstance(error, AttributeError | TypeError) and "Value" in str(error):
             raise self.unsupported(f"an operation on a tensor ({error})") from error
 
     def unsupported(self, what: str) -> InputError:
         return InputError(f"{type(self.networks[0]).__name__}: {what} cannot be computed exactly; {SUPPORTED}")
 
-    def check_shapes(self, outputs: Array, targets: Array, classes: bool = False) -> None:
+    def check_loss(self, outputs: Value, targets: Value, classes: bool = False) -> None:
         """Raises InputError if a loss would broadcast outputs and targets, or if they are not one per example.
 
-        With `classes`, the outputs have an additional last dimension, and a target is the number of a class.
+        With `classes`, the outputs have an additional last dimension, and a target is the number of a class. Raises
+        TypeError if the targets depend on the parameters, as they do when someone swaps them with the outputs.
         """
-        expected = outputs.shape[:-1] if classes else outputs.shape
-        if targets.shape != expected or targets.ndim != self.flat.ndim:
-            shapes = [list(each.shape[self.flat.ndim - 1 :]) for each in (outputs, targets)]
+        name, rank, found, given = type(self.networks[0]).__name__, self.flat.ndim, outputs.data, targets.data
+        if given.shape != (found.shape[:-1] if classes else found.shape) or given.ndim != rank:
+            shapes = [list(each.shape[rank - 1 :]) for each in (found, given)]
             needed = "[n, classes] and [n], which are numbers of classes" if classes else "[n] and [n]"
-            raise InputError(
-                f"{type(self.networks[0]).__name__}: a loss of outputs {shapes[0]} and targets {shapes[1]}; "
-                f"needed: {needed}"
-            )
+            raise InputError(f"{name}: a loss of outputs {shapes[0]} and targets {shapes[1]}; needed: {needed}")
+        if self.traced and targets.needs_grad:
+            raise TypeError
+        if self.traced and classes and self.labels is not None:
+            least, most, last = self.labels.amin().item(), self.labels.amax().item(), found.shape[-1] - 1
+            if self.labels.is_floating_point() or least < 0 or most > last:
+                raise InputError(f"{name}: labels from {least} to {most}; needed: integers from 0 to {last}")
+
+    def check_matrix(self, value: Value) -> None:
+        """Raises TypeError for anything but one matrix for each network."""
+        if value.data.ndim != self.flat.ndim + 1:
+            raise TypeError
 
     def input(self, rows: Array, examples: Examples) -> Value:
         if examples.divisor is None:
@@ -293,6 +315,8 @@ class Exact(TorchFunctionMode):
             if result.grad is not None:
                 backward(result.grad)
         self.tape.clear()
+        if all(value.grad is None for value in self.values.values()):
+            raise self.unsupported("a loss that does not depend on the parameters")
         for part, value in zip(self.slices, self.values.values(), strict=True):
             gradient[..., part] = 0 if value.grad is None else value.grad.reshape(*self.flat.shape[:-1], -1)
             value.grad = None
@@ -300,7 +324,8 @@ class Exact(TorchFunctionMode):
     def write_back(self) -> None:
         """Copies the parameters to the networks."""
         for network, vector in zip(self.networks, self.arrays.unstack(self.flat), strict=True):
-            nn.utils.vector_to_parameters(vector.clone(), network.parameters())
+            for part, parameter in zip(self.slices, network.parameters(), strict=True):
+                parameter.data = vector[part].clone().view_as(parameter)
 
 
 def check(network: nn.Module) -> None:
@@ -408,7 +433,9 @@ def binary_cross_entropies(arrays: Any, probabilities: Array, labels: Array) -> 
 
 def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, transposed: bool = True) -> Value:
     """Returns x W^T + b, or x W if not `transposed`. All three products use operands of at most `bits` bits."""
-    arrays, training = run.arrays, run.training
+    arrays, training, weight = run.arrays, run.training, weight.plain()
+    if x.shape[-1] != weight.shape[-1 if transposed else -2]:
+        raise TypeError
     bits = product_bits(*weight.data.shape[-2:], *x.shape[:1] if training else ())
     if isinstance(x, Bytes) and transposed and arrays.multiplies_bytes(*x.shape):
         return _linear_of_bytes(run, x, weight, bias, bits)
@@ -482,6 +509,9 @@ def _add(run: Exact, one: Value, other: Value) -> Value:
 
         return run.value(one.data + other.data, backward)
 
+    if one.data.shape[-1] != other.data.shape[-1]:
+        raise TypeError
+
     def backward_of_bias(grad: Array) -> None:
         one.add_grad(grad)
         other.add_grad(run.arrays.sum(run.arrays.grid(grad, sum_bits(grad.shape[-2])), axis=-2))
@@ -492,8 +522,9 @@ def _add(run: Exact, one: Value, other: Value) -> Value:
 def _multiply(run: Exact, value: Value, factor: float) -> Value:
     if isinstance(value, int | float):
         value, factor = factor, value
-    if not isinstance(factor, int | float):
+    if isinstance(factor, bool) or not isinstance(factor, int | float):
         raise TypeError
+    factor = float(factor)  # a NumPy number would change the precision
     return run.value(value.data * factor, lambda grad: value.add_grad(grad * factor))
 
 
@@ -509,12 +540,13 @@ def _sigmoid(run: Exact, x: Value) -> Value:
 def _dropout(run: Exact, x: Value, p: float = 0.5, training: bool = True) -> Value:
     if not training or not run.training or p == 0:
         return x
-    kept = run.arrays.stack([torch.rand(x.data.shape[-2:], generator=each) >= p for each in run.masks])
+    run.check_matrix(x)
+    kept = run.arrays.stack([torch.rand(x.shape, generator=each, dtype=torch.float32) >= p for each in run.masks])
     factor = 1 / (1 - p) if p < 1 else 0.0
     return run.value(x.data * kept * factor, lambda grad: x.add_grad(grad * kept * factor))
 
 
-def _flatten(_: Exact, x: Value, start_dim: int = 1, end_dim: int = -1) -> Value:
+def _flatten(_: Exact, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value:
     if (start_dim, end_dim) != (1, -1):
         raise TypeError
     return x  # the examples of a batch are already rows
@@ -535,14 +567,15 @@ def _absolute(run: Exact, parameter: Value) -> Value:
 
 def _sum(run: Exact, value: Value) -> Value:
     """Sums all elements of a matrix."""
+    run.check_matrix(value)
     size = value.data.shape[-1] * value.data.shape[-2]
     rounded = run.arrays.grid(value.data, sum_bits(size))
-    return run.value(run.arrays.sum(rounded, axis=(-2, -1)), value.add_grad)
+    return run.value(run.arrays.sum(rounded, axis=(-2, -1)), lambda grad: value.add_grad(value.data * 0 + grad))
 
 
 def _cross_entropy(run: Exact, logits: Value, targets: Value) -> Value:
     arrays, labels = run.arrays, targets.data
-    run.check_shapes(logits.data, labels, classes=True)
+    run.check_loss(logits, targets, classes=True)
     probabilities, shifted, totals = softmax(arrays, logits.data)
 
     def backward(grad: float) -> None:
@@ -553,7 +586,7 @@ def _cross_entropy(run: Exact, logits: Value, targets: Value) -> Value:
 
 
 def _mse_loss(run: Exact, outputs: Value, targets: Value) -> Value:
-    run.check_shapes(outputs.data, targets.data)
+    run.check_loss(outputs, targets)
     errors = outputs.data - targets.data
     return run.record(
         Mean(run.arrays, squares, errors), lambda grad: outputs.add_grad(errors * (2 * grad / errors.shape[-1]))
@@ -561,8 +594,8 @@ def _mse_loss(run: Exact, outputs: Value, targets: Value) -> Value:
 
 
 def _binary_cross_entropy(run: Exact, probabilities: Value, targets: Value) -> Value:
+    run.check_loss(probabilities, targets)
     p, labels = probabilities.data, targets.data
-    run.check_shapes(p, labels)
 
     def backward(grad: float) -> None:
         slope = (p - labels) / run.arrays.maximum((1 - p) * p, 1e-12)
@@ -589,7 +622,7 @@ OPERATIONS: dict[Any, Callable[..., Value]] = {
     functional.mse_loss: _mse_loss,
     functional.binary_cross_entropy: _binary_cross_entropy,
 }
-PRODUCTS = (functional.linear, torch.matmul)
+TAKE_BYTES = (functional.linear, torch.matmul, torch.flatten)
 METADATA = {getattr(torch.Tensor, name).__get__ for name in ("dtype", "shape", "ndim", "device")}
 DEFAULTS: dict[str, Any] = {  # options of torch's functions that are accepted with these values only
     "weight": None,
@@ -612,7 +645,7 @@ def adam(run: Exact, learning_rate: float, betas: tuple[float, float]) -> tuple[
 
     The moments omit their factors of 1 - beta; learning rate and epsilon are scaled instead.
     """
-    arrays, (beta1, beta2) = run.arrays, betas
+    arrays, learning_rate, beta1, beta2 = run.arrays, *map(float, (learning_rate, *betas))  # not numbers of NumPy
     gradient, first, second = (0 * run.flat for _ in range(3))
     power1 = power2 = 1.0
 

@@ -104,22 +104,26 @@ def build(architecture: Architecture) -> nn.Module:
 
 
 def initialise(network: nn.Module, generator: torch.Generator) -> None:
-    """Draws all parameters, by a module's own method `initialise` if it has one, else by the rule of nn.Linear.
+    """Draws all parameters: those of nn.Linear from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), then calls the modules' own.
 
-    That is U(-1/sqrt(fan_in), 1/sqrt(fan_in)) for weights and biases. Raises InputError for any other parameter.
+    A module's method `initialise` is called after those of the modules within it, so it can replace what they drew.
+    Raises InputError for a parameter that has no initialisation.
     """
-    for name, module in network.named_modules():
-        own = getattr(module, "initialise", None)
-        if own is not None:
-            own(generator)
-        elif isinstance(module, nn.Linear):
+    modules = list(network.named_modules())
+    for name, module in modules:
+        if isinstance(module, nn.Linear):
             for parameter in module.parameters():
                 _draw(parameter, 1 / math.sqrt(module.in_features), generator)
+        elif hasattr(module, "initialise"):
+            continue
         elif parameters := [each for each, _ in module.named_parameters(name, recurse=False)]:
             raise InputError(
                 f"{type(network).__name__}: {parameters[0]} has no initialisation; "
                 f"needed: a method initialise(generator) in {type(module).__name__}"
             )
+    for _, module in reversed(modules):
+        if hasattr(module, "initialise"):
+            module.initialise(generator)
 
 
 def _draw(parameter: Tensor, bound: float, generator: torch.Generator | None) -> None:

@@ -17,7 +17,8 @@ from mlp import tables
 
 Array = NDArray[Any]
 
-HIGHEST, LOWEST = 400, -100  # exponents of a grid; outside them, products could overflow or underflow
+LOWEST, HIGHEST = -100, 400  # exponents of a grid; beyond them, products could underflow or overflow
+HIGHEST_32 = 100  # the same in float32, where the sums that round numbers could overflow
 MAX_TERMS = 1000  # of a sum in `byte_product`: it fits in 32 bits
 MIN_EXAMPLES = 128  # of a batch; with fewer, splitting integers into bytes takes longer than it saves
 
@@ -93,14 +94,13 @@ class OnNumpy:
         """
         if bits > 22:
             array = array.astype(np.float64, copy=False)
-        digits = 52 if array.dtype == np.float64 else 23
         if rows:
-            exponents = np.frexp(self.row_max(np.absolute(array)))[1]
-            power = np.ldexp(1.5, np.maximum(exponents, LOWEST) + (digits - bits))
-            magic: Any = np.where(exponents > HIGHEST, np.inf, power).astype(array.dtype)
+            digits, limit = float_format(array.itemsize)
+            largest = self.row_max(np.absolute(array))
+            power = np.ldexp(1.5, np.maximum(np.frexp(largest)[1], LOWEST) + (digits - bits))
+            magic: Any = np.where(largest < limit, power, np.inf).astype(array.dtype)
         else:
-            exponent = max(math.frexp(_largest(array))[1], LOWEST)
-            magic = math.ldexp(1.5, exponent + digits - bits) if exponent <= HIGHEST else math.inf
+            magic, _ = _magic(array, bits)
         rounded: Array = array + magic
         rounded -= magic
         return rounded.astype(np.float64, copy=False)
@@ -118,16 +118,12 @@ class OnNumpy:
 
         The unit is NaN if a number is not finite or too large.
         """
-        largest = _largest(array)
-        exponent = max(math.frexp(largest)[1], LOWEST)
-        if not largest < math.inf or exponent > HIGHEST:
-            return array.astype(np.int32), math.nan
-        digits, integer = (52, np.int64) if array.dtype == np.float64 else (23, np.int32)
-        magic = array.dtype.type(math.ldexp(1.5, exponent + digits - bits))
+        magic, unit = _magic(array, bits)
         # near `magic`, the representations of consecutive multiples are consecutive integers
+        integer = np.int64 if array.dtype == np.float64 else np.int32
         numbers = (array + magic).view(integer)
         numbers -= magic.view(integer)
-        return numbers.astype(np.int32, copy=False), math.ldexp(1.0, exponent - bits)
+        return numbers.astype(np.int32, copy=False), unit
 
     def byte_product(self, numbers: Array, signed: Array) -> Array:
         """Returns the product of integers of at most 22 bits, int32 [m, k], and of int8 [k, n], as float64 [m, n].
@@ -154,9 +150,20 @@ class OnNumpy:
         return total
 
 
-def _largest(array: Array) -> float:
-    """Returns the largest absolute value."""
-    return float(max(np.maximum.reduce(array, axis=None), -np.minimum.reduce(array, axis=None)))
+def float_format(size: int) -> tuple[int, float]:
+    """Returns the bits of the fraction of a float of `size` bytes, and the limit of numbers on a grid."""
+    digits, highest = (52, HIGHEST) if size == 8 else (23, HIGHEST_32)
+    return digits, math.ldexp(1.0, highest)
+
+
+def _magic(array: Array, bits: int) -> tuple[Any, float]:
+    """Returns the number that rounds an array to its grid, and the unit: inf and NaN if a number is too large."""
+    digits, limit = float_format(array.itemsize)
+    largest = float(max(np.maximum.reduce(array, axis=None), -np.minimum.reduce(array, axis=None)))
+    if not largest < limit:
+        return array.dtype.type(math.inf), math.nan
+    exponent = max(math.frexp(largest)[1], LOWEST)
+    return array.dtype.type(math.ldexp(1.5, exponent + digits - bits)), math.ldexp(1.0, exponent - bits)
 
 
 @cache

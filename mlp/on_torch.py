@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from mlp import tables
-from mlp.on_numpy import HIGHEST, LOWEST
+from mlp.on_numpy import HIGHEST, LOWEST, float_format
 
 
 class OnTorch:
@@ -16,6 +16,8 @@ class OnTorch:
     absolute = staticmethod(torch.absolute)
     frexp = staticmethod(torch.frexp)
     matmul = staticmethod(torch.matmul)
+    maximum, minimum = staticmethod(torch.clamp_min), staticmethod(torch.clamp_max)
+    float64, integers = staticmethod(torch.Tensor.double), staticmethod(torch.Tensor.long)
     rint = staticmethod(torch.round)
     sign = staticmethod(torch.sign)
     where = staticmethod(torch.where)
@@ -39,12 +41,6 @@ class OnTorch:
     def unstack(self, array: Tensor) -> list[Tensor]:
         return list(array.cpu())
 
-    def maximum(self, array: Tensor, bound: float) -> Tensor:
-        return array.clamp(min=bound)
-
-    def minimum(self, array: Tensor, bound: float) -> Tensor:
-        return array.clamp(max=bound)
-
     def sqrt(self, array: Tensor) -> Tensor:
         """Uses NumPy on the CPU, because torch's square root is not correctly rounded on x86-64."""
         return torch.from_numpy(np.sqrt(array.numpy())) if self.device.type == "cpu" else array.sqrt()
@@ -55,12 +51,6 @@ class OnTorch:
 
     def concatenate(self, arrays: Sequence[Tensor]) -> Tensor:
         return torch.cat(list(arrays), dim=-1)
-
-    def float64(self, array: Tensor) -> Tensor:
-        return array.double()
-
-    def integers(self, array: Tensor) -> Tensor:
-        return array.long()
 
     def take(self, source: Tensor, index: Tensor) -> Tensor:
         return source[index.clamp(0, len(source) - 1)]
@@ -80,11 +70,12 @@ class OnTorch:
     def grid(self, array: Tensor, bits: int, rows: bool = False) -> Tensor:
         if bits > 22:
             array = array.double()
-        digits = 52 if array.dtype == torch.float64 else 23
+        digits, limit = float_format(array.itemsize)
         dims = [-1] if rows else list(range(1, array.ndim))
-        exponent = array.abs().amax(dim=dims, keepdim=True).frexp().exponent.long()
-        power = (exponent.clamp(LOWEST, HIGHEST) + (digits - bits + 1023) << 52).view(torch.float64) * 1.5
-        magic = power.masked_fill(exponent > HIGHEST, float("inf")).to(array.dtype)
+        largest = array.abs().amax(dim=dims, keepdim=True)
+        exponent = largest.frexp().exponent.long().clamp(LOWEST, HIGHEST)
+        power = (exponent + (digits - bits + 1023) << 52).view(torch.float64) * 1.5
+        magic = torch.where(largest < limit, power, float("inf")).to(array.dtype)
         return ((array + magic) - magic).double()
 
     def multiplies_bytes(self, *_: int) -> bool:

@@ -64,7 +64,7 @@ def fit(
         masks.append(mask)
         networks.append(network)
     n = len(examples.targets)
-    run = Exact(networks, arrays, training=True, masks=masks)
+    run = Exact(networks, arrays, training=True, masks=masks, labels=examples.targets)
     step, second_moments = adam(run, settings.learning_rate, settings.betas)
     inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets)
     first_programs: dict[int, Program] = {}

@@ -296,6 +296,19 @@ def test_a_feature_that_does_not_vary_becomes_zero(tmp_path: Path) -> None:
     assert houses.inputs().isfinite().all()
 
 
+def test_a_variation_too_small_for_its_square_counts_as_none(tmp_path: Path) -> None:
+    column = FEATURES.index("Garage Area")
+
+    def tiny(sheet: Worksheet) -> None:
+        for row in range(2, 7):
+            sheet.cell(row, 1 + column, 1e-170 * row)
+
+    own = AmesHousingDataset(excel(tmp_path / "own.xlsx", tiny))
+    (houses,) = standardise(own, torch.arange(5), [torch.arange(5)])
+    assert houses.std[column] == 1
+    assert houses.inputs().isfinite().all()
+
+
 @pytest.mark.parametrize("value", [92.9, 85.3, 0.1])
 @pytest.mark.parametrize("count", [48, 49, 337])
 def test_a_rounded_mean_does_not_count_as_variation(value: float, count: int) -> None:

@@ -50,7 +50,9 @@ MOVES = """
 TORCH = {
     **dict.fromkeys(["add", "add_", "sub", "sub_", "rsub", "mul", "mul_", "div", "div_"], CORRECTLY_ROUNDED),
     "sqrt": "correctly rounded on a GPU; on a processor NumPy's takes its place",
-    **dict.fromkeys(["abs", "neg", "sgn", "sign", "clamp", "clamp_min", "amax", "maximum", "relu"], EXACT),
+    **dict.fromkeys(
+        ["abs", "neg", "sgn", "sign", "clamp", "clamp_min", "clamp_max", "amax", "amin", "maximum", "relu"], EXACT
+    ),
     **dict.fromkeys(["round", "frexp", "eq", "ne", "gt", "ge", "lt", "isfinite", "all", "bitwise_and"], EXACT),
     **dict.fromkeys(
         ["__rshift__", "__lshift__", "__and__", "bitwise_right_shift", "bitwise_left_shift", "remainder"], EXACT

@@ -12,8 +12,9 @@ from torch import nn
 
 from kinds import random_images
 from mlp import images
-from mlp.checkpoints import Images, Normalisation, load, read_metadata, to_bytes
+from mlp.checkpoints import Images, Normalisation, load, predict_from_file, read_metadata, to_bytes
 from mlp.errors import InputError
+from mlp.examples import Examples
 from mlp.models import CLASSES, ShallowNeuralNet, build
 from mlp.spec import Architecture, Settings
 from pipeline.training import Job, file, unpack
@@ -161,6 +162,37 @@ def test_a_network_of_another_data_set_is_rejected_in_one_line(tmp_path: Path) -
     store(SHALLOW, tmp_path / "file", "ames/all")
     with pytest.raises(InputError, match=r"file: a network trained on ames/all; needed: one trained on mnist$"):
         load(tmp_path / "file", "mnist")
+
+
+def test_what_a_file_says_cannot_break_the_line_of_an_error(tmp_path: Path) -> None:
+    store(SHALLOW, tmp_path / "file", "a\nb\x1b[31m")
+    with pytest.raises(InputError, match=r"file: a network trained on a b \[31m; needed: one trained on mnist$"):
+        load(tmp_path / "file", "mnist")
+
+
+def test_a_network_whose_layers_share_weights_can_be_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Shared(nn.Module):
+        def __init__(self, n_x: int, n_y: int) -> None:
+            super().__init__()
+            self.one, self.other, self.last = nn.Linear(n_x, n_x), nn.Linear(n_x, n_x), nn.Linear(n_x, n_y)
+            self.other.weight = self.one.weight
+
+    monkeypatch.setitem(CLASSES, "Shared", Shared)
+    network, architecture = Shared(4, 2), Architecture("Shared", [4, 2])
+    save(network, architecture, tmp_path / "file", "mnist", 0, SETTINGS)
+    found = load(tmp_path / "file", "mnist")
+    assert all(torch.equal(*pair) for pair in zip(network.parameters(), found.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("weight", [1e30, 1e38])
+def test_outputs_too_large_to_compute_with_are_rejected_in_one_line(weight: float, tmp_path: Path) -> None:
+    network = build(SHALLOW)
+    nn.init.constant_(dict(network.named_parameters())["fc1.weight"], 1000)
+    nn.init.constant_(dict(network.named_parameters())["fc2.weight"], weight)
+    save(network, SHALLOW, tmp_path / "file", "mnist", 0, SETTINGS)
+    examples = Examples(torch.ones(2, 8, dtype=torch.float64), torch.zeros(2))
+    with pytest.raises(InputError, match=r"^[^\n]*file: its outputs are not finite or too large; train it again, at a"):
+        predict_from_file(tmp_path / "file", "mnist", examples, 3)
 
 
 def test_a_network_of_an_unknown_class_is_rejected_in_one_line(tmp_path: Path) -> None:

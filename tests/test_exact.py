@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from decimal import Context, Decimal
 from fractions import Fraction
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -25,11 +25,14 @@ from mlp.prediction import predict
 Floats = NDArray[Any]
 DIGITS = Context(prec=60, Emax=10**6, Emin=-(10**6))
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
-IN_EITHER_PRECISION = st.sampled_from([np.float32, np.float64]).flatmap(
-    lambda dtype: arrays(
-        dtype, st.integers(1, 20), elements=st.floats(-(2.0**90), 2.0**90, width=32 if dtype == np.float32 else 64)
-    )
-)
+LARGEST_32 = float(np.nextafter(np.float32(2.0**100), np.float32(0)))  # in float32, on a grid
+
+
+def floats(largest: float, width: Literal[32, 64]) -> st.SearchStrategy[Floats]:
+    return arrays(f"f{width // 8}", st.integers(1, 20), elements=st.floats(-largest, largest, width=width))
+
+
+IN_EITHER_PRECISION = floats(LARGEST_32, 32) | floats(1e100, 64)
 
 
 def on_torch(function: Callable[..., Any], array: Floats, *arguments: Any) -> Floats:
@@ -85,13 +88,16 @@ def test_a_product_with_bytes_is_that_of_integers(operands: tuple[NDArray[np.int
     assert product.tolist() == (numbers.astype(object) @ signed.astype(object)).tolist()
 
 
-@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, 1e300])
-def test_a_number_beyond_all_grids_becomes_nan(number: float) -> None:
-    for array in (np.array([number, 1.0]), np.array([number, 1.0], np.float32)):
-        with np.errstate(all="ignore"):
-            assert math.isnan(OnNumpy().multiples(array, 20)[1])
-            assert not math.isfinite(OnNumpy().grid(array, 20)[0])
-            assert not math.isfinite(on_torch(OnTorch.grid, array, 20)[0])
+@pytest.mark.parametrize("number", [math.inf, -math.inf, math.nan, 2.0**400, -(2.0**100)])
+def test_an_array_with_a_number_beyond_all_grids_becomes_nan(number: float) -> None:
+    """In float32, the grids end earlier, below 2^100."""
+    with np.errstate(all="ignore"):
+        array = np.array([1.0, number], np.float32 if abs(number) != 2.0**400 else np.float64)
+        assert math.isnan(OnNumpy().multiples(array, 20)[1])
+        for rounded in (OnNumpy().grid(array, 20), on_torch(OnTorch.grid, array, 20)):
+            assert np.isnan(rounded).all()
+        for rounded in (OnNumpy().grid(array[None], 20, rows=True), on_torch(OnTorch.grid, array[None], 20, True)):
+            assert np.isnan(rounded).all()
 
 
 @given(
@@ -126,6 +132,18 @@ def test_a_mean_does_not_depend_on_the_order(numbers: Floats, random: Any) -> No
     assert float(mean(OnNumpy(), numbers[order])) == result
     assert result == pytest.approx(math.fsum(numbers.tolist()) / len(numbers), abs=1e-9 * np.abs(numbers).max() + 1e-40)
     assert str(float(mean(OnNumpy(), numbers * 0))) == "0.0"
+
+
+def test_bytes_are_the_same_numbers_on_either_side_of_a_product() -> None:
+    images = kinds()["shallow"].examples
+    assert images.divisor is not None
+    x, columns, rows = images.inputs.numpy(), nn.Parameter(torch.rand(784, 2)), nn.Parameter(torch.rand(2, 300))
+    numbers = ((images.inputs.double() - images.shift) / images.divisor).numpy()
+    with Exact([nn.ParameterList([columns, rows])]) as run:
+        on_the_left: Any = torch.matmul(run.input(x, images), columns)
+        on_the_right: Any = torch.matmul(rows, run.input(x, images))
+    np.testing.assert_allclose(on_the_left.data, numbers @ columns.detach().double().numpy(), atol=1e-3)
+    np.testing.assert_allclose(on_the_right.data, rows.detach().double().numpy() @ numbers, atol=1e-3)
 
 
 def units(found: float, exact: Decimal) -> float:

@@ -66,6 +66,18 @@ def test_initial_weights_have_the_distribution_of_torchs_own() -> None:
     torch.testing.assert_close(quantiles, torch.tensor([-0.5, 0, 0.5]) * bound, atol=0.01 * bound, rtol=0)
 
 
+def test_a_modules_own_initialisation_replaces_that_of_the_modules_within_it() -> None:
+    class Halves(nn.Sequential):
+        def initialise(self, _: torch.Generator) -> None:
+            nn.init.constant_(next(self.parameters()), 0.5)
+
+    network = nn.Sequential(Halves(nn.Linear(3, 2)), nn.Linear(2, 2))
+    initialise(network, torch.Generator().manual_seed(0))
+    first, *others = (parameter.detach() for parameter in network.parameters())
+    assert (first == 0.5).all()
+    assert all(len(set(each.flatten().tolist()) - {0.5}) == each.numel() for each in others)
+
+
 # training by the lecture's own code
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy, cross_entropy, dropout, mse_loss, relu
 
+from kinds import random_images
 from mlp.classification import train
 from mlp.errors import DivergedError, InputError
 from mlp.evaluation import accuracy
@@ -23,7 +24,7 @@ from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
 from mlp.prediction import predict
 from mlp.spec import Settings
-from mlp.training import classification_loss, fit, regression_loss
+from mlp.training import Loss, classification_loss, fit, regression_loss
 
 MakeNetwork = Callable[[], nn.Module]
 
@@ -61,7 +62,9 @@ def generators(seed: int) -> tuple[torch.Generator, torch.Generator]:
     return torch.Generator().manual_seed(order), torch.Generator().manual_seed(first)
 
 
-def plain_loop(make_network: MakeNetwork, x: Tensor, labels: Tensor, settings: Settings, seed: int) -> Any:
+def plain_loop(
+    make_network: MakeNetwork, x: Tensor, labels: Tensor, settings: Settings, seed: int, of: Loss = classification_loss
+) -> Any:
     """Returns the network trained by a standard PyTorch loop in float64, and the mean loss of each epoch."""
     order, first = generators(seed)
     network = make_network().train()
@@ -72,9 +75,9 @@ def plain_loop(make_network: MakeNetwork, x: Tensor, labels: Tensor, settings: S
     for _ in range(settings.epochs):
         total = 0.0
         for chosen in torch.split(torch.randperm(len(labels), generator=order), settings.batch_size):
-            loss = cross_entropy(network(x[chosen]), labels[chosen])
+            loss = of(network, x[chosen], labels[chosen])
             optimiser.zero_grad()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimiser.step()
             total += loss.item() * len(chosen)
         losses.append(total / len(labels))
@@ -187,6 +190,7 @@ def test_the_trained_network_is_in_eval_mode_and_in_float32(
     assert not network.training
     assert {parameter.dtype for parameter in network.parameters()} == {torch.float32}
     assert {parameter.requires_grad for parameter in network.parameters()} == {True}
+    assert all(parameter.untyped_storage().nbytes() == parameter.nbytes for parameter in network.parameters())
 
 
 def test_training_and_validation_set_their_modes(training: LabelledImages, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -270,6 +274,19 @@ def test_dropout_comes_from_the_seed_alone(make_network: MakeNetwork, points: Ex
     assert not torch.equal(results[0], results[2])
 
 
+def test_dropout_does_not_depend_on_the_default_dtype(points: Examples) -> None:
+    before = torch.get_default_dtype()
+    results = []
+    for dtype in (torch.float32, torch.float64):
+        torch.set_default_dtype(dtype)
+        try:
+            (network,) = fit(partial(Residual, 0.5), points, classification_loss, Settings(2, 30, 0.01), [0])
+        finally:
+            torch.set_default_dtype(before)
+        results.append(weights(network))
+    assert torch.equal(*results)
+
+
 @pytest.mark.parametrize("p", [0.1, 0.5, 1.0])
 def test_dropout_drops_a_share_p_and_keeps_the_mean(p: float) -> None:
     network = nn.Sequential(nn.Linear(1, 1), nn.Dropout(p))
@@ -290,9 +307,9 @@ def test_dropout_is_for_training_only(points: Examples) -> None:
 class Applying(nn.Module):
     """Applies a function to its inputs before its only layer."""
 
-    def __init__(self, what: Callable[[Any], Any]) -> None:
+    def __init__(self, what: Callable[[Any], Any], inputs: int = 6) -> None:
         super().__init__()
-        self.what, self.fc = what, nn.Linear(6, 3)
+        self.what, self.fc = what, nn.Linear(inputs, 3)
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.fc(self.what(x))
@@ -317,6 +334,27 @@ class WithBuffer(nn.Module):
 
     def forward(self, x: Tensor) -> Any:
         return self.fc(x) + self.offset
+
+
+class ByKeyword(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.linear(x, self.weight, bias=self.bias)
+
+
+class ShortBias(nn.Module):
+    """Adds a single number to all logits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weights, self.bias = nn.Parameter(torch.ones(6, 3)), nn.Parameter(torch.ones(1))
+
+    def initialise(self, generator: torch.Generator) -> None: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weights + self.bias
 
 
 def frozen() -> nn.Module:
@@ -358,6 +396,17 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
         partial(Applying, lambda x: relu(x, inplace=True)),
         r"Applying: torch\.nn\.functional\.relu with inplace cannot",
     ),
+    "a comparison": (partial(Applying, lambda x: x * (x == 0)), "Applying: an operation on a tensor .*== or != of a"),
+    "a condition": (
+        partial(Applying, lambda x: x if x.sum() else relu(x)),
+        "Applying: an operation on a tensor .*a condition",
+    ),
+    "a flag": (partial(Applying, lambda x: x * True), r"Applying: torch\.mul with these arguments cannot"),
+    "squeeze": (partial(Applying, lambda x: x.squeeze()), "Applying: an operation on a tensor .*squeeze"),
+    "the whole batch flattened": (partial(Applying, torch.flatten), r"Applying: torch\.flatten with these arguments"),
+    "a tensor by keyword": (ByKeyword, r"ByKeyword: torch\.\S*linear with a tensor as a keyword argument cannot"),
+    "another width": (partial(nn.Linear, 7, 3), r"Linear: torch\.\S*linear with these arguments cannot"),
+    "a short bias": (ShortBias, r"ShortBias: torch\.add with these arguments cannot"),
     "a buffer": (WithBuffer, r"WithBuffer: torch\.add of a tensor that is not a parameter cannot be computed exactly"),
     "a parameter": (OwnScale, r"OwnScale: scale has no initialisation; needed: a method initialise\(generator\) in"),
     "frozen": (frozen, r"Sequential: its parameter 1\.weight is frozen; needed: requires_grad=True"),
@@ -412,11 +461,86 @@ def test_a_loss_of_mismatched_outputs_and_targets_is_rejected_in_one_line(
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("label", [3, 0.5])
-def test_a_label_that_is_not_a_class_is_rejected_in_one_line(label: float, points: Examples) -> None:
-    examples = points._replace(targets=torch.full([200], label))
-    with pytest.raises(InputError, match=r"^Linear: torch\.nn\.functional\.cross_entropy with these arguments cannot"):
-        fit(partial(nn.Linear, 6, 3), examples, classification_loss, SETTINGS, [0])
+@ENGINES
+@pytest.mark.parametrize(
+    ("label", "found"), [(3, "0 to 3"), (-1, "-1 to 2"), (-100, "-100 to 2"), (0.5, r"0\.0 to 2\.0")]
+)
+def test_a_label_that_is_not_a_class_is_rejected_in_one_line(
+    label: float, found: str, arrays: Any, points: Examples
+) -> None:
+    targets = points.targets.double() if isinstance(label, float) else points.targets.clone()
+    targets[150] = label
+    with pytest.raises(InputError, match=rf"^Linear: labels from {found}; needed: integers from 0 to 2$"):
+        fit(
+            partial(nn.Linear, 6, 3),
+            points._replace(targets=targets),
+            classification_loss,
+            SETTINGS,
+            [0],
+            arrays=arrays,
+        )
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("loss", "line"),
+    {
+        "mean squared error with swapped arguments": (
+            lambda network, x, y: mse_loss(y, network(x).squeeze(1)),
+            r"torch\.\S*mse_loss with these arguments cannot",
+        ),
+        "cross-entropy with swapped arguments": (
+            lambda network, x, y: binary_cross_entropy(y, torch.sigmoid(network(x).squeeze(1))),
+            r"torch\.\S*binary_cross_entropy with these arguments cannot",
+        ),
+        "no parameters": (
+            lambda _, __, y: mse_loss(y * 1.0, y),
+            "a loss that does not depend on the parameters cannot",
+        ),
+        "dropout of numbers": (
+            lambda network, x, y: mse_loss(dropout(network(x).squeeze(1)), y),
+            r"torch\.\S*dropout with p, training cannot",
+        ),
+        "penalty on a vector": (
+            lambda network, x, y: regression_loss(network, x, y) + 0.1 * network.bias.abs().sum(),
+            r"torch\.\S*sum with these arguments cannot",
+        ),
+    }.values(),
+)
+def test_a_loss_that_cannot_be_minimised_exactly_is_rejected_in_one_line(
+    loss: Loss, line: str, arrays: Any, points: Examples
+) -> None:
+    examples = points._replace(targets=points.targets.double().clamp(max=1))
+    with pytest.raises(InputError, match=f"^Linear: {line}") as error:
+        fit(partial(nn.Linear, 6, 1), examples, loss, SETTINGS, [0], arrays=arrays)
+    assert "\n" not in str(error.value)
+
+
+@ENGINES
+def test_a_loss_may_be_a_sum(arrays: Any, points: Examples) -> None:
+    def loss(network: nn.Module, x: Any, _: Any) -> Any:
+        total: Any = network(x)
+        return total.sum()
+
+    make_network = partial(nn.Sequential, nn.Linear(6, 2), nn.Sigmoid())
+    (network,) = fit(make_network, points, loss, SETTINGS, [0], arrays=arrays)
+    plain, _ = plain_loop(make_network, points.inputs, points.targets, SETTINGS, 0, loss)
+    torch.testing.assert_close(weights(network).double(), weights(plain), atol=1e-5, rtol=0)
+
+
+@ENGINES
+def test_settings_may_be_numbers_of_numpy(arrays: Any, points: Examples) -> None:
+    """They have another type than Python's, which must not change the precision of the arithmetic."""
+    results = []
+    for number in (float, np.float64):
+        settings = Settings(2, 50, number(0.01), (number(0.9), number(0.99)))
+
+        def loss(network: Any, x: Any, labels: Any, scale: float = number(0.3)) -> Any:
+            return classification_loss(network, x, labels) + scale * network.weight.abs().sum()
+
+        (network,) = fit(partial(nn.Linear, 6, 3), points, loss, settings, [0], arrays=arrays)
+        results.append(weights(network))
+    assert torch.equal(*results)
 
 
 @ENGINES
@@ -486,9 +610,8 @@ class Counting(nn.Module):
     [
         lambda logits, _, calls: torch.relu(logits) if calls > 1 else logits,
         lambda logits, _, calls: logits * calls,
-        lambda logits, last, _: logits if last is None else logits + last,
     ],
-    ids=["a layer more", "another factor", "a value of another batch"],
+    ids=["a layer more", "another factor"],
 )
 def test_a_network_that_computes_something_else_later_is_rejected_in_one_line(
     what: Callable[[Any, Any, int], Any], points: Examples
@@ -497,6 +620,12 @@ def test_a_network_that_computes_something_else_later_is_rejected_in_one_line(
     with pytest.raises(InputError, match=line) as error:
         fit(partial(Counting, what), points, classification_loss, Settings(2, 50, 0.01), [0])
     assert "\n" not in str(error.value)
+
+
+def test_a_value_of_another_batch_is_rejected_in_one_line(points: Examples) -> None:
+    make_network = partial(Counting, lambda logits, last, _: logits if last is None else logits + last)
+    with pytest.raises(InputError, match=r"^Counting: a value of another batch cannot be computed exactly"):
+        fit(make_network, points, classification_loss, Settings(2, 50, 0.01), [0])
 
 
 def test_a_loss_that_does_not_come_from_the_outputs_is_rejected_in_one_line(points: Examples) -> None:
@@ -521,11 +650,22 @@ def test_a_loss_may_compute_with_targets(points: Examples) -> None:
 
 @pytest.mark.parametrize(
     "flatten",
-    [lambda x: x.view(x.size(0), -1), lambda x: x.view(-1, 6), lambda x: x.reshape(x.shape[0], -1), torch.nn.Flatten()],
+    [
+        lambda x: x.view(x.size(0), -1),
+        lambda x: x.view(x.size()[0], -1),
+        lambda x: x.view(-1, 784),
+        lambda x: x.reshape(x.shape[0], -1),
+        lambda x: x.flatten(1),
+        lambda x: torch.flatten(x, 1),
+        torch.nn.Flatten(),
+    ],
 )
-def test_every_usual_way_to_flatten_a_batch_works(flatten: Callable[[Any], Any], points: Examples) -> None:
+def test_every_usual_way_to_flatten_a_batch_works(flatten: Callable[[Any], Any]) -> None:
+    images = random_images(200).examples()
+    three_classes = images._replace(targets=images.targets % 3)
     networks = [
-        fit(partial(Applying, does), points, classification_loss, SETTINGS, [0])[0] for does in (flatten, lambda x: x)
+        fit(partial(Applying, does, 784), three_classes, classification_loss, SETTINGS, [0])[0]
+        for does in (flatten, lambda x: x)
     ]
     assert torch.equal(*(weights(network) for network in networks))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mlp import checkpoints, pictures
-from mlp.errors import InputError
+from mlp.errors import InputError, shortened
 from mlp.evaluation import probabilities
 from mlp.images import LabelledImages
 from pipeline.datasets import PUBLIC, source
@@ -69,7 +69,8 @@ def _networks(path: Path) -> dict[Path, checkpoints.Metadata]:
     for file, metadata in networks.items():
         if metadata.normalisation is None or (metadata.images is None and metadata.dataset not in PUBLIC):
             known = f"of {' or '.join(PUBLIC)}, or that it describes"
-            raise InputError(f"{file}: a network trained on {metadata.dataset}; needed: one trained on images {known}")
+            found = shortened(metadata.dataset)
+            raise InputError(f"{file}: a network trained on {found}; needed: one trained on images {known}")
         checkpoints.load(file, metadata.dataset)  # rejects a damaged file before a picture is scaled to its size
         first = networks[files[0]]
         if (metadata.dataset, metadata.images) != (first.dataset, first.images):
