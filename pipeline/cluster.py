@@ -10,7 +10,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from distributed import Client, get_worker
+import dask
+from distributed import Client, Security, get_worker
 
 from mlp.errors import InputError
 from pipeline.training import File, Job, Locate, file
@@ -40,9 +41,18 @@ def cores(address: str) -> int:
 
 @cache
 def _client(address: str) -> Client:
-    if not re.fullmatch(r"((tcp|tls)://)?\S+:\d{1,5}", address):
-        needed = "the address of a scheduler, such as tcp://127.0.0.1:8786"
-        raise InputError(f"DASK_SCHEDULER_ADDRESS is {address!r}; allowed: {needed}")
+    given = f"DASK_SCHEDULER_ADDRESS is {address!r}"
+    if not re.fullmatch(r"((tcp|tls)://)?([\w-]{1,63}(\.[\w-]{1,63})*|\[[\da-fA-F:.]+\]):\d{1,5}", address):
+        raise InputError(f"{given}; allowed: the address of a scheduler, such as tcp://127.0.0.1:8786")
+    # checked here, because a client that cannot connect prints a traceback when it is deleted, after two timeouts
+    try:
+        certified = Security().get_connection_args("client")["ssl_context"] is not None
+    except OSError as error:
+        raise InputError(f"{given}, but a certificate of Dask's configuration cannot be read: {error}") from error
+    if address.startswith("tls:") and not certified:
+        raise InputError(f"{given}, but Dask is not configured to use a certificate; see docs/scaling.md")
+    if not address.startswith("tls:") and dask.config.get("distributed.comm.require-encryption"):
+        raise InputError(f"{given}, but Dask is configured to require encryption; needed: an address with tls://")
     try:
         client = Client(address, timeout=TIMEOUT, set_as_default=False)
         client.run_on_scheduler(import_module, __name__)
@@ -51,7 +61,7 @@ def _client(address: str) -> Client:
         raise InputError(f"the Dask scheduler at {address} cannot import the project; start it in a clone") from error
     except (OSError, ValueError, TypeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"DASK_SCHEDULER_ADDRESS is {address!r}: no scheduler answers there ({reason})") from error
+        raise InputError(f"{given}: no scheduler answers there ({reason})") from error
 
 
 def _shipped(client: Client, each: File) -> Any:

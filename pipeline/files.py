@@ -38,11 +38,12 @@ def atomic_output(output: Path) -> Iterator[Path]:
 
 
 def remove_unfinished() -> None:
-    """Removes the unfinished outputs of killed processes."""
+    """Removes the unfinished outputs of killed processes. Called before this process writes any."""
     for pattern in (".*.unfinished", "*/.*.unfinished", "*/*/.*.unfinished"):
         for path in Path().glob(pattern):
             number = path.name.split(".")[-2]
-            if number.isdecimal() and not _is_alive(int(number)):
+            # after a restart of a container, this process can have the number of the one that was killed
+            if number.isdecimal() and (int(number) == os.getpid() or not _is_alive(int(number))):
                 _remove(path)
 
 

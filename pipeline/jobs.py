@@ -143,8 +143,9 @@ def train(alike: list[Job], expected: str, locate: Locate = _unchanged) -> list[
         raise InputError(
             "this worker has other code or other libraries; needed: the same commit and the same lock file"
         )
-    results: list[bytes] = importlib.import_module(f"pipeline.training.{kind}").train(alike, locate)
-    return results
+    module = importlib.import_module(f"pipeline.training.{kind}")
+    groups = [alike] if os.environ.get("MLP_DEVICE") else [[job] for job in alike]  # this worker's, not the stage's
+    return [result for group in groups for result in module.train(group, locate)]
 
 
 def _claim_group(store: Store, group: list[str]) -> tuple[dict[str, bytes], list[str]]:

@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from operator import attrgetter
 from pathlib import Path
 from typing import NoReturn
@@ -22,8 +22,6 @@ from pipeline.params import Params, load
 
 def run(stage: Callable[[Params], None], schema: type[Params]) -> None:
     """Runs a stage with the parameters that its schema reads from params.yaml."""
-    gc.freeze()  # imported objects stay alive: do not search them for garbage, not even at exit
-    gc.enable()
     name = os.environ.get("DVC_STAGE", "").rpartition(":")[2]  # DVC writes ../dvc.yaml:name if run from another folder
 
     def work() -> None:
@@ -63,23 +61,40 @@ def _modification_times(path: Path) -> dict[Path, int]:
 
 def exit_on_user_error(command: Callable[[], None]) -> None:
     """Runs a command. Exits with a message and status 1, without a traceback, on Ctrl-C or a user error."""
+    if not gc.isenabled():  # during the imports
+        gc.freeze()  # imported objects stay alive: do not search them for garbage, not even at exit
+        gc.enable()
     if sys.getfilesystemencoding() != "utf-8" and "utf8" not in sys._xoptions:  # or bytes would depend on the locale
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
     watched = signal.getsignal(signal.SIGINT) != signal.SIG_IGN  # background jobs ignore it
     if watched:
         signal.signal(signal.SIGINT, _interrupt_once)
     try:
-        command()
+        try:
+            command()
+        finally:
+            _flush_stdout()
     except KeyboardInterrupt:
         sys.exit("interrupted")
     except Exception as error:
         if watched and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
             sys.exit("interrupted")  # a library has replaced the KeyboardInterrupt
-        if isinstance(error, InputError | OSError):
-            sys.exit(str(error))
+        if isinstance(error, InputError | OSError | MemoryError):
+            sys.exit(str(error) or "out of memory")
         raise
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C must not raise an exception during exit
+
+
+def _flush_stdout() -> None:
+    """Raises an OSError that names it if standard output cannot be written; at exit, that would be a traceback."""
+    try:
+        if sys.stdout:
+            sys.stdout.flush()
+    except OSError as error:
+        with suppress(OSError):
+            sys.stdout.close()  # otherwise Python would try again at exit
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _interrupt_once(*_: object) -> NoReturn:

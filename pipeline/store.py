@@ -44,6 +44,8 @@ class Store:
         if not name:
             raise InputError("MLP_STORE is ''; allowed: a folder, or off")
         self.folder = None if name.lower() == "off" else Path(name)
+        if self.folder and self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"MLP_STORE is {name!r}, which is not a folder; allowed: a folder, or off")
         if self.folder:
             self.folder.mkdir(parents=True, exist_ok=True)
             self.claims = (self.folder / "claims").open("wb")

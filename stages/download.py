@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import math
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from struct import unpack
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -193,10 +195,15 @@ def _unpacked(content: bytes) -> bytes:
 def _verify(file: Path, sha256: str) -> None:
     if not file.is_file():
         raise InputError(f"{file.name} is missing")
+    rank = int(file.name[-7])  # of train-images-idx3-ubyte: 3 sizes follow the magic number
     with file.open("rb") as content:
+        magic, *sizes = unpack(f">{1 + rank}I", content.read(4 * (1 + rank)).ljust(4 * (1 + rank)))
+        content.seek(0)
         actual = hashlib.file_digest(content, "sha256").hexdigest()
     if actual != sha256.lower():
         raise InputError(f"{file.name} has SHA-256 {actual}, not {sha256}")
+    if magic != 0x800 + rank or file.stat().st_size != 4 * (1 + rank) + math.prod(sizes):
+        raise InputError(f"{file.name} is not an IDX file of bytes in {rank} dimensions, or not all of one")
 
 
 def _reason(error: Exception) -> str:

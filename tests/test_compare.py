@@ -1,6 +1,7 @@
 """`make compare` on commits made by the tests."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -117,6 +118,29 @@ def test_a_change_is_tested_on_the_seeds_that_both_commits_have(subset: WorkingC
     p_value = stats.ttest_rel(accuracies[0], accuracies[1]).pvalue
     assert f"+0.0020  {2 * p_value:.2g}" in deep
     assert not any("prices" in line for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "No columns to parse from file"),
+        (b"<<<<<<< HEAD\nnetwork,seed,accuracy\n", ".* are in the .*"),
+        (b"network,seed,accuracy\ndeep,0,high\n", "could not convert string to float: 'high'"),
+        (b"network,seed,accuracy\ndeep,0.5,0.9\n", "cannot safely cast .*"),
+        (b"network,seed,accuracy\ndeep\xff,0,0.9\n", ".*can't decode byte 0xff.*"),
+    ],
+)
+def test_a_damaged_table_of_a_commit_is_named_in_one_line(
+    content: bytes, reason: str, subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (subset.path / "metrics/networks.csv").write_bytes(content)
+    subset.run("git commit --quiet --all --message damaged")
+    monkeypatch.chdir(subset.path)
+    monkeypatch.setattr("sys.argv", ["compare_commits", "HEAD^", "HEAD"])
+    error = refusal(main)
+    assert error is not None
+    needed = "needed: the columns seed, network, accuracy"
+    assert re.fullmatch(rf"HEAD:metrics/networks.csv: not as a stage wrote it \({reason}\); {needed}", error)
 
 
 def test_the_same_commit_has_no_differences(subset: WorkingCopy) -> None:

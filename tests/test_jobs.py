@@ -18,7 +18,7 @@ from mlp.errors import InputError
 from mlp.spec import Architecture, Settings
 from pipeline import jobs as pipeline_jobs
 from pipeline.jobs import on_all_cores, train_all
-from pipeline.store import key
+from pipeline.store import code, key
 from pipeline.training import Job, KilledError, file
 
 pytestmark = pytest.mark.slow  # each test starts processes that import torch
@@ -218,6 +218,26 @@ def test_a_device_trains_networks_that_differ_in_seeds_at_once_with_the_same_byt
     for name, value in {"MLP_DEVICE": "cpu", "MLP_STORE": "off", "MLP_WORKERS": "1"}.items():  # in a new process
         monkeypatch.setenv(name, value)
     assert train(houses, 3, 5) == alone
+
+
+def test_a_worker_without_the_device_trains_the_same_networks_one_by_one(
+    houses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster's worker may have another environment than the stage, which groups the jobs."""
+    alike = jobs(houses, [3, 5])
+    monkeypatch.delenv("MLP_DEVICE", raising=False)
+    expected = code(alike[0].kind)
+    assert pipeline_jobs.train(alike, expected) == [pipeline_jobs.train([job], expected)[0] for job in alike]
+
+
+@pytest.mark.parametrize("name", ["/dev/null", "dvc.yaml"])
+def test_a_store_that_is_not_a_folder_is_rejected_in_one_line(
+    name: str, houses: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("dvc.yaml").touch()
+    monkeypatch.setenv("MLP_STORE", name)
+    with pytest.raises(InputError, match=rf"^MLP_STORE is '{name}', which is not a folder; allowed: a folder, or off$"):
+        train(houses, 0)
 
 
 def test_a_file_that_changes_during_training_is_rejected(houses: str) -> None:

@@ -251,17 +251,17 @@ def test_a_dvc_lock_that_lost_its_last_stages_and_a_temporary_file_are_repaired_
 
 
 def test_a_stage_removes_what_killed_stages_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """This includes a stage that is still a zombie; the output of a running stage is kept."""
+    """This includes a zombie, and one whose process number this stage got later; a running stage's output is kept."""
     monkeypatch.chdir(tmp_path)
     zombie, ended = subprocess.Popen("true"), subprocess.Popen("true")
     ended.wait()
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
-    for name in (f".report.html.{ended.pid}", f"models/.deep.{zombie.pid}", f"plots/curves/.deep.csv.{ended.pid}"):
+    running = f"models/.shallow.{os.getppid()}.unfinished"
+    for name in (f".report.html.{ended.pid}", f"models/.deep.{zombie.pid}", f"plots/curves/.deep.csv.{os.getpid()}"):
         (tmp_path / f"{name}.unfinished").mkdir(parents=True)
-    with atomic_output(tmp_path / "models/shallow") as folder:
-        folder.mkdir()
-        remove_unfinished()
-    assert sorted(map(str, Path().rglob("*"))) == ["models", "models/shallow", "plots", "plots/curves"]
+    (tmp_path / running).mkdir()
+    remove_unfinished()
+    assert sorted(map(str, Path().rglob("*"))) == ["models", running, "plots", "plots/curves"]
     zombie.wait()
 
 

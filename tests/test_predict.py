@@ -213,10 +213,15 @@ def test_specks_far_apart_are_rejected(dataset: str, tmp_path: Path) -> None:
             "some.png --model models",
             "models: no networks in it; needed: a network or a folder of them, such as models/deep",
         ),
-        ("some.png --model none", "none: missing; run `dvc repro`"),
+        (
+            "some.png --model none",
+            "none: not a network ([Errno 2] No such file or directory: 'none'); "
+            "needed: a network or a folder of them, such as models/deep after `dvc repro`",
+        ),
         ("some.png --model both", "both: networks trained on different images; needed: all on the same"),
-        ("some.png --model pipe", "pipe: not as a stage wrote it (pipe: not a regular file; needed: one"),
-        ("some.png --model params.yaml", "params.yaml: not as a stage wrote it"),
+        ("some.png --model pipe", "pipe: not a network (pipe: not a regular file; needed: one"),
+        ("some.png --model params.yaml", "params.yaml: not a network (Error while deserializing header"),
+        ("models/deep/seed-0.safetensors --model some.png", "some.png: not a network (Error while deserializing"),
         ("some.png --model models/prices/all/deep", "ames/all; needed: one trained on images"),
     ],
 )

@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from conftest import ENVIRONMENT, ROOT, WorkingCopy
 from mlp import ames, images
+from mlp.errors import InputError
 from mlp.house_features import BOUNDS
 from mlp.prediction import predict
 from test_readme import COMMANDS
@@ -266,6 +267,11 @@ def test_commands_of_further_pythons_are_separated_by_commas_or_lines() -> None:
         ["/opt/python"],
     ]
     assert pythons("") == []
+
+
+def test_commands_of_further_pythons_that_cannot_be_parsed_are_rejected_in_one_line() -> None:
+    with pytest.raises(InputError, match=r"^PYTHONS is 'ssh arm \"python3' \(No closing quotation\); needed: commands"):
+        pythons('ssh arm "python3')
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from mlp.comparison import LEVEL
-from mlp.errors import InputError
+from mlp.errors import InputError, shortened
 from pipeline.stage import exit_on_user_error
 from pipeline.tables import mean_and_std
 
@@ -83,8 +83,15 @@ def changes(file: str, before: pd.DataFrame, after: pd.DataFrame) -> Iterator[Ch
 
 
 def _read(file: str, revision: str) -> pd.DataFrame:
-    table = pd.read_csv(io.StringIO(_run("git", "show", f"{revision}:{file}")))
-    return table.rename(columns={"part": "split"})  # the column's name in older commits
+    keys, measure = MEASURES[file]
+    try:
+        text = _run("git", "show", f"{revision}:{file}")
+        table = pd.read_csv(io.StringIO(text), dtype={"seed": "Int64", measure: "float64"})
+        return table.rename(columns={"part": "split"})[["seed", *keys, measure]]  # the column's name in older commits
+    except (KeyError, TypeError, ValueError) as error:
+        fault = f"not as a stage wrote it ({shortened(str(error))})"
+        needed = ", ".join(["seed", *keys, measure])
+        raise InputError(f"{revision}:{file}: {fault}; needed: the columns {needed}") from error
 
 
 def _run(*command: str) -> str:

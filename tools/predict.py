@@ -65,7 +65,7 @@ def _networks(path: Path) -> dict[Path, checkpoints.Metadata]:
     files = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
     if not files:
         raise InputError(f"{path}: no networks in it; needed: a network or a folder of them, such as models/deep")
-    networks = {file: checkpoints.read_metadata(file) for file in files}
+    networks = {file: _metadata(file) for file in files}
     for file, metadata in networks.items():
         if metadata.normalisation is None or (metadata.images is None and metadata.dataset not in PUBLIC):
             known = f"of {' or '.join(PUBLIC)}, or that it describes"
@@ -76,6 +76,15 @@ def _networks(path: Path) -> dict[Path, checkpoints.Metadata]:
         if (metadata.dataset, metadata.images) != (first.dataset, first.images):
             raise InputError(f"{path}: networks trained on different images; needed: all on the same")
     return networks
+
+
+def _metadata(file: Path) -> checkpoints.Metadata:
+    try:
+        return checkpoints.read_metadata(file)
+    except InputError as error:  # its advice to delete the file is not for a file of the user's own
+        reason = shortened(str(error.__cause__), 300)
+        needed = "a network or a folder of them, such as models/deep after `dvc repro`"
+        raise InputError(f"{file}: not a network ({reason}); needed: {needed}") from error
 
 
 def _read(picture: Path, metadata: checkpoints.Metadata) -> Tensor:

@@ -231,12 +231,56 @@ def test_a_lost_scheduler_is_reported_within_30_seconds_and_finished_networks_ar
     assert stored(copy.path)
 
 
-@pytest.mark.parametrize("address", ["foo", "tcp://", "tcp://:::", "inproc://", "/etc/passwd", "tcp://127.0.0.1:abc"])
+@pytest.mark.parametrize(
+    "address",
+    [
+        "foo",
+        "tcp://",
+        "tcp://:::",
+        "tcp://..:80",
+        "tcp://[::1:80",
+        "http://127.0.0.1:80",
+        "inproc://",
+        "/etc/passwd",
+        "tcp://127.0.0.1:abc",
+    ],
+)
 def test_an_invalid_scheduler_address_is_rejected_at_once(address: str, copy: WorkingCopy) -> None:
     stage = start(copy, DASK_SCHEDULER_ADDRESS=address)
     _, errors = stage.communicate(timeout=20)
     assert stage.returncode == 1
     assert f"DASK_SCHEDULER_ADDRESS is '{address}'; allowed: the address of a scheduler, such as tcp://" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        (
+            {"DASK_SCHEDULER_ADDRESS": "tls://127.0.0.1:9"},
+            "DASK_SCHEDULER_ADDRESS is 'tls://127.0.0.1:9', but Dask is not configured to use a certificate; see docs",
+        ),
+        (
+            {"DASK_SCHEDULER_ADDRESS": "127.0.0.1:9", "DASK_DISTRIBUTED__COMM__REQUIRE_ENCRYPTION": "true"},
+            "DASK_SCHEDULER_ADDRESS is '127.0.0.1:9', but Dask is configured to require encryption; needed: an address",
+        ),
+        (
+            {
+                "DASK_SCHEDULER_ADDRESS": "tls://127.0.0.1:9",
+                "DASK_DISTRIBUTED__COMM__TLS__CA_FILE": "/missing.pem",
+                "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": "/missing.pem",
+            },
+            "but a certificate of Dask's configuration cannot be read: ",
+        ),
+    ],
+)
+def test_encryption_that_does_not_fit_the_address_is_reported_at_once(
+    environment: dict[str, str], line: str, copy: WorkingCopy
+) -> None:
+    stage = start(copy, **environment)
+    _, errors = stage.communicate(timeout=20)
+    assert stage.returncode == 1
+    assert line in errors
     assert "Traceback" not in errors
 
 

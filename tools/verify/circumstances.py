@@ -137,7 +137,10 @@ def main() -> None:
 def pythons(text: str) -> list[Place]:
     """Parses commands that are separated by commas or newlines."""
     commands = [command.strip() for command in re.split(r"[,\n]", text)]
-    places = [shlex.split(command) for command in commands if command]
+    try:
+        places = [shlex.split(command) for command in commands if command]
+    except ValueError as error:
+        raise InputError(f"PYTHONS is {text!r} ({error}); needed: commands, separated by commas") from error
     return [Place(f"training by further Python {number}", place) for number, place in enumerate(places, start=1)]
 
 
@@ -190,7 +193,7 @@ def rebuild(repository: Path, circumstance: Circumstance) -> Row:
             if (manual / file.parent.name).exists():
                 (manual / file.parent.name / file.name).symlink_to(file)
         for folder in (repository / "data/manual").iterdir():  # the user's own data sets are not in git
-            if not (manual / folder.name).exists():
+            if folder.is_dir() and not (manual / folder.name).exists():
                 shutil.copytree(folder, manual / folder.name)  # a link would show up in git status
         stages = YAML(typ="safe").load(clone / "dvc.yaml")["stages"]
         # --force and no store, as a cache or store that all of a user's projects share is not empty
