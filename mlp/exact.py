@@ -223,7 +223,7 @@ class Exact(TorchFunctionMode):
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
             result = self.compute(function, given, options)
-        except (AttributeError, IndexError, TypeError) as error:  # unsupported arguments
+        except (AttributeError, IndexError, TypeError, ValueError) as error:  # unsupported arguments
             which = ", ".join(options) or "these arguments"
             raise self.unsupported(f"{resolve_name(function)} with {which}") from error
         if self.traced:
@@ -434,6 +434,7 @@ def binary_cross_entropies(arrays: Any, probabilities: Array, labels: Array) -> 
 def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, transposed: bool = True) -> Value:
     """Returns x W^T + b, or x W if not `transposed`. All three products use operands of at most `bits` bits."""
     arrays, training, weight = run.arrays, run.training, weight.plain()
+    run.check_matrix(weight)
     if x.shape[-1] != weight.shape[-1 if transposed else -2]:
         raise TypeError
     bits = product_bits(*weight.data.shape[-2:], *x.shape[:1] if training else ())

@@ -224,7 +224,7 @@ def other_type(weights: dict[str, torch.Tensor]) -> None:
         (same, {"settings": {}}, "settings.epochs"),
         (same, {"settings": {"epochs": 0}}, "settings.epochs"),
         (same, {"dataset": "letters"}, "letters"),
-        (same, {"dataset": "a\0b"}, "a\0b"),
+        (same, {"dataset": "a\0b"}, "a b"),
         (same, {"architecture": "Transformer"}, "class Transformer"),
         (same, {"architecture": "os.system"}, "class os.system"),
         (same, {"arguments": [120, [1] * 1_000_000, 3]}, "larger network"),

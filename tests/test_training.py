@@ -31,6 +31,7 @@ MakeNetwork = Callable[[], nn.Module]
 SHALLOW = partial(ShallowNeuralNet, 784, 16, 10)
 DEEP = partial(DeepNeuralNet, 784, [12, 8], 10)
 SETTINGS = Settings(epochs=3, batch_size=50, learning_rate=0.003)
+ENGINES = pytest.mark.parametrize("arrays", [OnNumpy(), OnTorch("cpu")], ids=["NumPy", "torch"])
 
 
 @pytest.fixture(scope="module")
@@ -347,9 +348,9 @@ class ByKeyword(nn.Linear):
 class ShortBias(nn.Module):
     """Adds a single number to all logits."""
 
-    def __init__(self) -> None:
+    def __init__(self, shape: tuple[int, ...] = (6, 3)) -> None:
         super().__init__()
-        self.weights, self.bias = nn.Parameter(torch.ones(6, 3)), nn.Parameter(torch.ones(1))
+        self.weights, self.bias = nn.Parameter(torch.ones(shape)), nn.Parameter(torch.ones(1))
 
     def initialise(self, generator: torch.Generator) -> None: ...
 
@@ -406,6 +407,7 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
     "the whole batch flattened": (partial(Applying, torch.flatten), r"Applying: torch\.flatten with these arguments"),
     "a tensor by keyword": (ByKeyword, r"ByKeyword: torch\.\S*linear with a tensor as a keyword argument cannot"),
     "another width": (partial(nn.Linear, 7, 3), r"Linear: torch\.\S*linear with these arguments cannot"),
+    "a vector": (partial(ShortBias, (6,)), r"ShortBias: torch\.matmul with these arguments cannot"),
     "a short bias": (ShortBias, r"ShortBias: torch\.add with these arguments cannot"),
     "a buffer": (WithBuffer, r"WithBuffer: torch\.add of a tensor that is not a parameter cannot be computed exactly"),
     "a parameter": (OwnScale, r"OwnScale: scale has no initialisation; needed: a method initialise\(generator\) in"),
@@ -413,12 +415,13 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
 }
 
 
+@ENGINES
 @pytest.mark.parametrize(("make_network", "line"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_trained_exactly_is_rejected_in_one_line(
-    make_network: MakeNetwork, line: str, points: Examples
+    make_network: MakeNetwork, line: str, arrays: Any, points: Examples
 ) -> None:
     with pytest.raises(InputError, match=f"^{line}") as error:
-        fit(make_network, points, classification_loss, SETTINGS, [0])
+        fit(make_network, points, classification_loss, SETTINGS, [0], arrays=arrays)
     assert "\n" not in str(error.value)
 
 
@@ -431,9 +434,6 @@ def test_a_loss_option_that_would_change_the_result_is_rejected(option: dict[str
         InputError, match=rf"^Sequential: torch\.nn\.functional\.cross_entropy with {next(iter(option))} cannot"
     ):
         fit(partial(with_layer, nn.ReLU()), points, loss, SETTINGS, [0])
-
-
-ENGINES = pytest.mark.parametrize("arrays", [OnNumpy(), OnTorch("cpu")], ids=["NumPy", "torch"])
 
 
 @ENGINES

