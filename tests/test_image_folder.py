@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from conftest import WorkingCopy
+from conftest import ROOT, WorkingCopy
 from mlp import checkpoints, images
 from mlp.errors import InputError
 from mlp.images import read_idx, write_idx
@@ -428,6 +428,18 @@ def test_a_changed_picture_reruns_what_it_affects_and_nothing_else_does(own: Wor
     Image.fromarray(draw(1, 5000)).save(own.path / MANUAL / "test/Öfen/000.png")
     stages = own.stages_run_by("dvc repro evaluate")
     assert stages == ["download", "preprocess", "evaluate"]
+
+
+def test_images_added_as_in_contributing_reach_other_copies(own: WorkingCopy) -> None:
+    page = (ROOT / "CONTRIBUTING.md").read_text()
+    command = re.search(r"`(dvc add [^`]+)`, and commit `([^`]+)` and `([^`]+)`", page)
+    assert command
+    add, *files = (text.replace("<name>", "shapes") for text in command.groups())
+    own.run(f"{add} && git add {' '.join(files)} && git commit --quiet --message images")
+    shutil.rmtree(own.path / MANUAL)
+    own.run("dvc checkout")
+    assert len(list((own.path / MANUAL).rglob("*.png"))) == 78
+    assert own.stages_run_by("dvc repro") == []
 
 
 def test_mnist_files_placed_by_hand_are_not_in_dvc_lock(subset: WorkingCopy) -> None:
