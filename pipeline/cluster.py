@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import dask
 from distributed import Client, Security, get_worker
 
 from mlp.errors import InputError
@@ -45,13 +44,14 @@ def _client(address: str) -> Client:
     if not re.fullmatch(r"((tcp|tls)://)?([\w-]{1,63}(\.[\w-]{1,63})*|\[[\da-fA-F:.]+\]):\d{1,5}", address):
         raise InputError(f"{given}; allowed: the address of a scheduler, such as tcp://127.0.0.1:8786")
     # checked here, because a client that cannot connect prints a traceback when it is deleted, after two timeouts
+    security = Security()  # Dask's configuration
     try:
-        certified = Security().get_connection_args("client")["ssl_context"] is not None
+        certified = security.get_connection_args("client")["ssl_context"] is not None
     except OSError as error:
         raise InputError(f"{given}, but a certificate of Dask's configuration cannot be read: {error}") from error
     if address.startswith("tls:") and not certified:
         raise InputError(f"{given}, but Dask is not configured to use a certificate; see docs/scaling.md")
-    if not address.startswith("tls:") and dask.config.get("distributed.comm.require-encryption"):
+    if not address.startswith("tls:") and security.require_encryption:
         raise InputError(f"{given}, but Dask is configured to require encryption; needed: an address with tls://")
     try:
         client = Client(address, timeout=TIMEOUT, set_as_default=False)
