@@ -50,6 +50,7 @@ IMAGES = [
     "compare_learning_rates",
 ]
 HOUSES = ["preprocess_prices", "train_prices", "evaluate_prices", "train_binary"]
+PAGES = ["lecture", "report"]  # have outputs in git that DVC does not cache, so switching back runs them again
 ALONE = ">/dev/null 2>&1"  # else reading the output of `dvc queue start` also waits for its worker to exit
 MAX_SECONDS = 10  # of CPU time in this process, for a command run by `refusal`
 torch.set_num_threads(1)
@@ -297,6 +298,16 @@ def free_port() -> int:
 def different(before: Mapping[Any, bytes], after: Mapping[Any, bytes]) -> list[str]:
     """Returns the names whose contents differ; pytest would take minutes to show the bytes."""
     return sorted(str(name) for name in before.keys() | after.keys() if before.get(name) != after.get(name))
+
+
+def outputs(copy: WorkingCopy) -> dict[str, bytes]:
+    """Returns the content of all files that stages write, by path."""
+    return {
+        str(file.relative_to(copy.path)): file.read_bytes()
+        for folder in ("data/prices", "data/processed", "docs", "models", "plots", "metrics")
+        for file in (copy.path / folder).rglob("*")
+        if file.is_file()
+    }
 
 
 def stored(folder: Path = Path()) -> dict[str, int]:

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from conftest import ROOT, WorkingCopy
+from conftest import IMAGES, PAGES, ROOT, WorkingCopy, different, outputs
 from mlp import checkpoints, images
 from mlp.errors import InputError
 from mlp.images import read_idx, write_idx
@@ -385,7 +385,7 @@ def trained(subset_template: WorkingCopy, tmp_path_factory: pytest.TempPathFacto
     draw_all(copy.path / MANUAL)
     small = "-S preprocess.validation_size=12 -S train_shallow.batch_size=5 -S train_deep.batch_size=5"
     stages = copy.stages_run_by(f"dvc exp run -S dataset=shapes {small} -S train_shallow.epochs=4")
-    assert {"download", "preprocess", "evaluate", "lecture", "report"} <= {*stages}
+    assert stages == IMAGES + PAGES
     return copy
 
 
@@ -428,6 +428,14 @@ def test_a_changed_picture_reruns_what_it_affects_and_nothing_else_does(own: Wor
     Image.fromarray(draw(1, 5000)).save(own.path / MANUAL / "test/Öfen/000.png")
     stages = own.stages_run_by("dvc repro evaluate")
     assert stages == ["download", "preprocess", "evaluate"]
+
+
+def test_back_to_mnist_only_the_pages_are_written_again(own: WorkingCopy, subset_template: WorkingCopy) -> None:
+    own.run("git checkout -q params.yaml")
+    assert own.stages_run_by("dvc repro") == PAGES
+    assert not different(outputs(own), outputs(subset_template))
+    shutil.rmtree(own.path / MANUAL)
+    assert own.status() == ""
 
 
 def test_images_added_as_in_contributing_reach_other_copies(own: WorkingCopy) -> None:

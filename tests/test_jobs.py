@@ -107,13 +107,19 @@ def test_a_damaged_or_foreign_file_in_the_store_is_reported_and_trained_again(
 
 @pytest.mark.usefixtures("houses")
 def test_progress_shows_networks_done_running_and_failed_and_the_time_left() -> None:
+    """Two networks train at a time, until fewer are left."""
     script = (
         "import sys; sys.path.insert(0, sys.argv[1]); sys.path.insert(0, sys.argv[1] + '/tests');"
-        "from test_jobs import train; from mlp.spec import Settings; train('houses', 0, 1, 2, 3)"
+        "from test_jobs import Settings, train; train('houses', 0, 1, 2, 3, settings=Settings(100, 64, 0.001))"
     )
     environment = os.environ | {"TQDM_MININTERVAL": "0"}
     done = subprocess.run([sys.executable, "-c", script, str(ROOT)], env=environment, capture_output=True, text=True)
-    assert re.search(r"^train 50% 2/4 \[\d\d:\d\d<\d\d:\d\d, 2 running, 0 failed\]$", done.stderr, re.MULTILINE)
+    line = r"^train +(\d+)% (\d)/4 \[\d\d:\d\d<(\d\d:\d\d|\?), (\d) running, 0 failed\]$"
+    shown = re.findall(line, done.stderr, re.MULTILINE)
+    assert all(int(percent) == 25 * int(ended) for percent, ended, _, _ in shown), done.stderr
+    assert all(int(running) == min(2, 4 - int(ended)) for _, ended, _, running in shown), done.stderr
+    assert any(left != "?" and 0 < int(ended) < 4 for _, ended, left, _ in shown), done.stderr
+    assert shown[-1][1:] == ("4", "00:00", "0")
 
 
 @pytest.mark.usefixtures("houses")

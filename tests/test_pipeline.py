@@ -25,8 +25,10 @@ from conftest import (
     ENVIRONMENT,
     HOUSES,
     IMAGES,
+    PAGES,
     WorkingCopy,
     different,
+    outputs,
     refusal_of_stage,
     run_here,
     stored,
@@ -40,16 +42,6 @@ from pipeline.files import atomic_output, remove_unfinished
 from pipeline.networks import NETWORKS
 
 RECOVER = "MAKEFLAGS= make recover"
-PAGES = ["lecture", "report"]  # have outputs in git that DVC does not cache, so switching back runs them again
-
-
-def outputs(copy: WorkingCopy) -> dict[str, bytes]:
-    return {
-        str(file.relative_to(copy.path)): file.read_bytes()
-        for folder in ("data/prices", "data/processed", "docs", "models", "plots", "metrics")
-        for file in (copy.path / folder).rglob("*")
-        if file.is_file()
-    }
 
 
 def locked_stages(copy: WorkingCopy) -> dict[str, object]:
@@ -77,17 +69,18 @@ def test_a_small_learning_rate_survives_dvcs_notation_and_ten_layers_train(
     assert changed == ["11", "4"]  # only the lines of the lists and of the number
 
 
-def test_another_data_set_reruns_all_image_stages_and_switching_back_only_the_page(subset: WorkingCopy) -> None:
-    before = outputs(subset)
-    assert subset.stages_run_by("dvc exp run -S dataset=fashion_mnist") == IMAGES + PAGES
+def test_another_data_set_reruns_all_image_stages_and_is_named(
+    subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """tests/test_image_folder.py runs them under DVC, and switches back."""
+    subset.edit_params(dataset="fashion_mnist")
+    assert subset.stages_run_by("dvc repro --dry --force-downstream") == IMAGES + PAGES
+    run_here(subset, IMAGES + PAGES, monkeypatch)
     assert "Sneaker" in (subset.path / "metrics/confusion.csv").read_text()
     assert "not judged" in (subset.path / "docs/lecture.md").read_text()
     report = (subset.path / "report.html").read_text()
     assert "test images of FashionMNIST" in report
     assert "predicted Ankle Boot" in report
-    assert subset.stages_run_by("dvc exp run -S dataset=mnist") == PAGES
-    assert not different(outputs(subset), before)
-    assert subset.status() == ""
 
 
 def test_the_smallest_allowed_values_are_enough(subset: WorkingCopy, monkeypatch: pytest.MonkeyPatch) -> None:
