@@ -59,7 +59,9 @@ hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=
 hypothesis.settings.load_profile("reproducible")
 
 
-SLOW = {"subset", "subset_template", "small", "raw", "mnist_raw", "browser", "made"}  # fixtures that compute or wait
+SLOW = {  # fixtures that compute or wait
+    *("subset", "subset_template", "houses_template", "small", "raw", "mnist_raw", "browser", "made")
+}
 LONGEST = [  # files that take minutes
     *("test_pipeline", "test_kills"),  # build what others wait for
     *("test_jobs", "test_engines"),  # do not wait
@@ -147,6 +149,14 @@ def clone(path: Path) -> WorkingCopy:
             shutil.copy(ROOT / name, path / name)
     copy.commit("As on disk")
     return copy
+
+
+def keep_stages(copy: WorkingCopy, names: Iterable[str]) -> None:
+    """Removes all other stages from a copy's pipeline, which makes DVC faster."""
+    for file in ("dvc.yaml", "dvc.lock"):
+        stages = yaml.safe_load((copy.path / file).read_text())["stages"]
+        kept = {"stages": {name: stages[name] for name in names}}
+        (copy.path / file).write_text(yaml.safe_dump(kept | ({"schema": "2.0"} if file == "dvc.lock" else {})))
 
 
 def with_environment(copy: WorkingCopy) -> None:
@@ -378,3 +388,28 @@ def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
 def subset(subset_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
     """A copy of `subset_template` that the test may change."""
     return subset_template.copied(tmp_path / "copy")
+
+
+@pytest.fixture(scope="session")
+def houses_template(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
+    """A pipeline of house prices only, run once with one seed and two epochs and committed."""
+    base = tmp_path_factory.getbasetemp()
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # shared by all processes that run tests
+    with FileLock(folder / "houses.lock"):
+        if not (folder / "houses").exists():
+            copy = clone(folder / "unfinished_houses")
+            with_environment(copy)
+            keep_stages(copy, ["check_params", "preprocess_prices", "train_prices", "evaluate_prices"])
+            copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"epochs": 2})
+            (copy.path / "dvc.lock").unlink()
+            copy.run("dvc repro")
+            copy.commit("House prices")
+            copy.run("git gc -q")  # each test copies it
+            copy.path.rename(folder / "houses")
+    return WorkingCopy(folder / "houses")
+
+
+@pytest.fixture
+def houses(houses_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
+    """A copy of `houses_template` that the test may change."""
+    return houses_template.copied(tmp_path / "copy")

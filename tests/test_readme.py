@@ -13,7 +13,7 @@ import pytest
 import yaml
 from PIL import Image
 
-from conftest import ENVIRONMENT, ROOT, WorkingCopy, clone, finish_queue, stored, with_environment
+from conftest import ENVIRONMENT, IMAGES, ROOT, WorkingCopy, clone, finish_queue, keep_stages, stored, with_environment
 from tools.documents import AFTER, BEFORE, HISTORY, PICTURE, exists, history, history_picture
 
 PAGES = ["README.md", "CONTRIBUTING.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))]
@@ -107,6 +107,7 @@ def test_every_command_works_in_the_order_of_the_text(subset: WorkingCopy, tmp_p
 
 def test_the_queue_of_the_readme_trains_what_its_experiments_share_only_once(subset: WorkingCopy) -> None:
     """Three experiments with two seeds, two at a time, need two shallow and 3 x 2 deep networks."""
+    keep_stages(subset, ["check_params", *IMAGES[: IMAGES.index("evaluate") + 1]])
     subset.edit_params(train_shallow=subset.params()["train_shallow"] | {"learning_rate": 0.002})
     subset.commit("Another learning rate of the shallow network")
     before = stored(subset.path)

@@ -28,12 +28,12 @@ def test_a_merge_of_two_branches_that_changed_parameters_works_as_documented(sub
     assert merged["train_binary"]["l1_penalties"] == [0]
 
 
-def test_an_experiment_reaches_another_clone(subset: WorkingCopy, tmp_path: Path) -> None:
+def test_an_experiment_reaches_another_clone(houses: WorkingCopy, tmp_path: Path) -> None:
     origin = tmp_path / "origin"
-    subset.run(f"git clone -q --bare . {origin} && git remote set-url origin {origin}")
+    houses.run(f"git clone -q --bare . {origin} && git remote set-url origin {origin}")
     text = COMMANDS["docs/sharing.md: Share experiments"]
     there = text.index("dvc exp pull")
-    subset.run(f"{AUTHOR}\n{REMOTE}{text[:there]}", HOME=str(tmp_path))
+    houses.run(f"{AUTHOR}\n{REMOTE}{text[:there]}", HOME=str(tmp_path))
     other = other_clone(WorkingCopy(origin), tmp_path)
     other.run(f"set -e\n{AUTHOR}\n{text[there:]}", HOME=str(tmp_path))
     assert other.params()["evaluate_prices"]["ridge_penalties"] == [1, 10]
@@ -56,13 +56,13 @@ def test_after_a_pull_another_clone_runs_nothing(subset: WorkingCopy, tmp_path: 
     assert other.status() == ""
 
 
-def test_another_clone_rejects_a_file_that_was_changed_in_transit(subset: WorkingCopy, tmp_path: Path) -> None:
-    subset.run(f"{REMOTE}dvc push --remote shared", HOME=str(tmp_path))
+def test_another_clone_rejects_a_file_that_was_changed_in_transit(houses: WorkingCopy, tmp_path: Path) -> None:
+    houses.run(f"{REMOTE}dvc push --remote shared", HOME=str(tmp_path))
     stored = max((tmp_path / "dvc-shared").rglob("*"), key=lambda file: file.stat().st_size)
     stored.chmod(0o644)
     content = bytearray(stored.read_bytes())
     content[len(content) // 2] ^= 1
     stored.write_bytes(content)
     stored.chmod(0o444)  # as DVC sets it; with any other mode it would verify the hash
-    other = other_clone(subset, tmp_path)
+    other = other_clone(houses, tmp_path)
     assert other.run("dvc pull --remote shared", check=False, HOME=str(tmp_path)).returncode != 0
