@@ -37,6 +37,7 @@ ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
     "MLP_WORKERS": "1",
+    "PYTHONPATH": str(ROOT / "tests/faster"),
 }
 # stages by data set, in the order in which DVC runs them; check_params, lecture, plots_page and report concern both, or
 # neither
@@ -70,8 +71,8 @@ LONGEST = [  # files that take minutes
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Returns two more than the number of cores, as some tests only wait, but at most 4 to limit memory."""
-    return min((os.cpu_count() or 1) + 2, 4)
+    """Returns one more than the number of cores, as some tests only wait, but at most 4 to limit memory."""
+    return min((os.cpu_count() or 1) + 1, 4)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
