@@ -37,6 +37,7 @@ from mlp.prediction import predict
 from mlp.spec import Architecture, Settings
 from pipeline.datasets import description
 from pipeline.files import write_texts
+from pipeline.jobs import start_process
 from pipeline.networks import NETWORKS
 from pipeline.params.complete import Params
 from pipeline.stage import run
@@ -108,9 +109,13 @@ def main(params: Params) -> None:
 
 
 def measure_epochs(params: Params) -> list[Row]:
-    """Times each way in a separate process that runs all its rounds, so that libraries are loaded once."""
+    """Times each way in a separate process that runs all its rounds, so that libraries are loaded once.
+
+    All start as those of the pipeline do: in an ordinary process, the search for garbage among the libraries' objects
+    would take part of an epoch's time.
+    """
     ways, context = epoch_ways(), multiprocessing.get_context("spawn")
-    pools = {way: ProcessPoolExecutor(1, context) for way in ways}
+    pools = {way: ProcessPoolExecutor(1, context, start_process) for way in ways}
     timings: dict[tuple[int, str, str], Timing] = {}
     rounds = [(number, name, way) for number in range(EPOCHS) for name in NETWORKS for way in ways]
     for number, name, way in tqdm(rounds, desc="epochs", unit="epoch"):

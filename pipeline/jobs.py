@@ -206,7 +206,7 @@ def _pool(count: int) -> ThreadPoolExecutor:
 def _in_process(function: Callable[..., Result], *arguments: Any) -> Result:
     thread = threading.current_thread()
     if thread not in _processes:
-        _processes[thread] = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _start_process)
+        _processes[thread] = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), start_process)
         # Ctrl-C is for the stage, which ends its processes; they inherit this mask. It cannot be set earlier, because
         # Python's resource tracker, which the executor starts first, unblocks the signal.
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -235,14 +235,15 @@ def _stopped_by_errors() -> Iterator[None]:
         raise
 
 
-def _start_process() -> None:
+def start_process() -> None:
+    """Prepares a process to train on one thread, to end with its parent, and to end fast."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # Python's own cleanup takes 0.2 s after importing torch, and the stage waits for it
     gc.disable()
     import torch
 
     torch.set_num_threads(1)
-    gc.freeze()  # as in `pipeline.stage.run`
+    gc.freeze()  # as in `pipeline.stage.exit_on_user_error`
     gc.enable()
 
 
