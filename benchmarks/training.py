@@ -111,8 +111,7 @@ def main(params: Params) -> None:
 def measure_epochs(params: Params) -> list[Row]:
     """Times each way in a separate process that runs all its rounds, so that libraries are loaded once.
 
-    All start as those of the pipeline do: in an ordinary process, the search for garbage among the libraries' objects
-    would take part of an epoch's time.
+    All start as those of the pipeline do, which exclude imported objects from garbage collection.
     """
     ways, context = epoch_ways(), multiprocessing.get_context("spawn")
     pools = {way: ProcessPoolExecutor(1, context, start_process) for way in ways}

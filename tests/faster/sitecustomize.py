@@ -1,4 +1,4 @@
-"""Python imports this in every command that a test runs: a fifth of DVC's time is the search for garbage."""
+"""Python imports this in every command that tests run: garbage collection takes a fifth of DVC's time."""
 
 import atexit
 import gc
