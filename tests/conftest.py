@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -60,9 +61,7 @@ hypothesis.settings.register_profile("reproducible", derandomize=True, deadline=
 hypothesis.settings.load_profile("reproducible")
 
 
-SLOW = {  # fixtures that compute or wait
-    *("subset", "subset_template", "houses_template", "small", "raw", "mnist_raw", "browser", "made")
-}
+SLOW = {"raw", "houses_template", "small", "browser", "made"}  # fixtures that compute or wait; others use them
 LONGEST = [  # files that take minutes
     *("test_pipeline", "test_kills"),  # build what others wait for
     *("test_jobs", "test_engines"),  # do not wait
@@ -154,10 +153,9 @@ def clone(path: Path) -> WorkingCopy:
 
 def keep_stages(copy: WorkingCopy, names: Iterable[str]) -> None:
     """Removes all other stages from a copy's pipeline, which makes DVC faster."""
-    for file in ("dvc.yaml", "dvc.lock"):
+    for file, rest in (("dvc.yaml", {}), ("dvc.lock", {"schema": "2.0"})):
         stages = yaml.safe_load((copy.path / file).read_text())["stages"]
-        kept = {"stages": {name: stages[name] for name in names}}
-        (copy.path / file).write_text(yaml.safe_dump(kept | ({"schema": "2.0"} if file == "dvc.lock" else {})))
+        (copy.path / file).write_text(yaml.safe_dump(rest | {"stages": {name: stages[name] for name in names}}))
 
 
 def with_environment(copy: WorkingCopy) -> None:
@@ -349,16 +347,23 @@ def mnist_raw(raw: Callable[[str], Path]) -> Path:
 @pytest.fixture(scope="session")
 def subset_template(raw: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """The pipeline on the first 2000 training and 500 test images of both data sets, run once and committed."""
+    return made_once(tmp_path_factory, "subset", partial(make_subset, raw))
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], WorkingCopy]) -> WorkingCopy:
+    """Returns the working copy that `make` creates at a given path, shared by all processes that run tests."""
     base = tmp_path_factory.getbasetemp()
-    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # shared by all processes that run tests
-    with FileLock(folder / "subset.lock"):
-        if not (folder / "subset").exists():
-            make_subset(raw, folder / "unfinished").rename(folder / "subset")
-    return WorkingCopy(folder / "subset")
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with FileLock(folder / f"{name}.lock"):
+        if not (folder / name).exists():
+            copy = make(folder / f"unfinished_{name}")
+            copy.run("git gc -q")  # each test copies it
+            copy.path.rename(folder / name)
+    return WorkingCopy(folder / name)
 
 
-def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
-    """Runs the pipeline in a clone, with the smaller files and their SHA-256 in data/manual, and returns its path."""
+def make_subset(raw: Callable[[str], Path], path: Path) -> WorkingCopy:
+    """Runs the pipeline in a clone, with the smaller files and their SHA-256 in data/manual."""
     copy = clone(path)
     for dataset in ("mnist", "fashion_mnist"):
         folder = copy.path / "data/manual" / dataset
@@ -381,8 +386,7 @@ def make_subset(raw: Callable[[str], Path], path: Path) -> Path:
     (copy.path / "dvc.lock").unlink(missing_ok=True)
     copy.run("dvc repro")
     copy.commit("The pipeline on a subset")
-    copy.run("git gc -q")  # each test copies it
-    return path
+    return copy
 
 
 @pytest.fixture
@@ -394,20 +398,18 @@ def subset(subset_template: WorkingCopy, tmp_path: Path) -> WorkingCopy:
 @pytest.fixture(scope="session")
 def houses_template(tmp_path_factory: pytest.TempPathFactory) -> WorkingCopy:
     """A pipeline of house prices only, run once with one seed and two epochs and committed."""
-    base = tmp_path_factory.getbasetemp()
-    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base  # shared by all processes that run tests
-    with FileLock(folder / "houses.lock"):
-        if not (folder / "houses").exists():
-            copy = clone(folder / "unfinished_houses")
-            with_environment(copy)
-            keep_stages(copy, ["check_params", "preprocess_prices", "train_prices", "evaluate_prices"])
-            copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"epochs": 2})
-            (copy.path / "dvc.lock").unlink()
-            copy.run("dvc repro")
-            copy.commit("House prices")
-            copy.run("git gc -q")  # each test copies it
-            copy.path.rename(folder / "houses")
-    return WorkingCopy(folder / "houses")
+    return made_once(tmp_path_factory, "houses", make_houses)
+
+
+def make_houses(path: Path) -> WorkingCopy:
+    copy = clone(path)
+    with_environment(copy)
+    keep_stages(copy, ["check_params", "preprocess_prices", "train_prices", "evaluate_prices"])
+    copy.edit_params(seeds=[0], train_prices=copy.params()["train_prices"] | {"epochs": 2})
+    (copy.path / "dvc.lock").unlink()
+    copy.run("dvc repro")
+    copy.commit("House prices")
+    return copy
 
 
 @pytest.fixture
