@@ -236,7 +236,7 @@ def _stopped_by_errors() -> Iterator[None]:
 
 
 def start_process() -> None:
-    """Prepares a process to train on one thread, to end with its parent, and to end fast."""
+    """Prepares a worker process: it computes on one thread, exits with its parent, and skips Python's cleanup."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     atexit.register(os._exit, 0)  # Python's own cleanup takes 0.2 s after importing torch, and the stage waits for it
     gc.disable()
