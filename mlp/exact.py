@@ -26,6 +26,7 @@ Backward = Callable[[Array], None]
 SUPPORTED = "supported: nn.Linear, ReLU, sigmoid, nn.Dropout, sums of their results, and losses without options"
 LAYERS = (nn.Linear, nn.ReLU, nn.Sigmoid, nn.Dropout, nn.Flatten, nn.Identity)
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
+BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks", "_post_accumulate_grad_hooks")  # of modules and parameters
 
 
 class Value:
@@ -86,19 +87,18 @@ class Value:
         return torch.flatten(self, start_dim, end_dim)  # type: ignore[arg-type]
 
     def view(self, *shape: int) -> "Value":
-        """Returns a batch unchanged: its examples are already rows. Raises TypeError for another shape."""
-        rows, columns = self.shape
-        if shape not in ((rows, columns), (rows, -1), (-1, columns)):
-            raise TypeError(f"'Value' of {rows} rows and {columns} columns viewed as {shape}")
+        """Returns the value unchanged: the examples of a batch are already rows. Raises TypeError for another shape."""
+        fits = [given in (size, -1) for given, size in zip(shape, self.shape, strict=False)]
+        if len(shape) != len(self.shape) or shape.count(-1) > 1 or not all(fits):
+            raise TypeError(f"'Value' of shape {self.shape} viewed as {shape}")
         return self
 
     reshape = view
 
     @property
-    def shape(self) -> tuple[int, int]:
-        """Numbers of examples and columns, also if networks are stacked."""
-        rows, columns = self.data.shape[-2:]
-        return rows, columns
+    def shape(self) -> tuple[int, ...]:
+        """Without the number of networks, if they are stacked."""
+        return _shape(self.data)
 
     def size(self, dim: int | None = None) -> Any:
         return self.shape if dim is None else self.shape[dim]
@@ -128,9 +128,8 @@ class Bytes(Value):
         return data
 
     @property
-    def shape(self) -> tuple[int, int]:
-        rows, columns = self.rows.shape[-2:]
-        return rows, columns
+    def shape(self) -> tuple[int, ...]:
+        return _shape(self.rows)
 
 
 class Mean(Value):
@@ -148,6 +147,11 @@ class Mean(Value):
     @property
     def data(self) -> Array:
         return mean(self.arrays, self.terms(self.arrays, *self.operands))
+
+
+def _shape(array: Array) -> tuple[int, ...]:
+    shape = tuple(array.shape)
+    return shape[1:] if isinstance(array, Tensor) else shape  # only stacked networks have tensors
 
 
 def mean_of_all(losses: Sequence[Value], sizes: Sequence[int], arrays: Any) -> Array:
@@ -206,7 +210,7 @@ class Exact(TorchFunctionMode):
         end = 0
         for parameter in networks[0].parameters():
             start, end = end, end + parameter.numel()
-            view = self.flat[..., start:end].reshape(*self.flat.shape[:-1], *parameter.shape)
+            view = self.flat[..., start:end].reshape((*self.flat.shape[:-1], *parameter.shape))
             self.values[id(parameter)] = Value(view)
             self.slices.append(slice(start, end))
 
@@ -215,6 +219,8 @@ class Exact(TorchFunctionMode):
             if function in METADATA:
                 return function(*args)
             raise self.unsupported(resolve_name(function) or repr(function))
+        if self.traced and not torch.is_grad_enabled():
+            raise self.unsupported(f"{resolve_name(function)} without a gradient or in a torch.autograd.Function")
         given = [self.values.get(id(each), each) for each in args]
         if any(isinstance(each, Tensor) for each in given):
             raise self.unsupported(f"{resolve_name(function)} of a tensor that is not a parameter")
@@ -223,7 +229,7 @@ class Exact(TorchFunctionMode):
         options = {key: value for key, value in (kwargs or {}).items() if DEFAULTS.get(key, ...) != value}
         try:
             result = self.compute(function, given, options)
-        except (AttributeError, IndexError, TypeError, ValueError) as error:  # unsupported arguments
+        except (AttributeError, IndexError, OverflowError, TypeError, ValueError) as error:  # unsupported arguments
             which = ", ".join(options) or "these arguments"
             raise self.unsupported(f"{resolve_name(function)} with {which}") from error
         if self.traced:
@@ -240,11 +246,13 @@ class Exact(TorchFunctionMode):
     def trace(self, loss: Callable[..., Any], x: Value, targets: Value) -> tuple[Value, Program]:
         """Returns the loss of a batch, and the program that computes it."""
         self.calls, self.traced = [], [x, targets, *self.values.values()]
-        with self:
+        with torch.enable_grad(), self:
             value = loss(self.networks[0], x, targets)
         program = Program(self.calls, self.operand(value))
         if not isinstance(program.loss, Operand):
             raise self.unsupported("a loss that does not come from the network's outputs")
+        if value.shape:
+            raise self.unsupported(f"a loss of shape {list(value.shape)} instead of a single number")
         self.traced = []
         return value, program
 
@@ -275,24 +283,19 @@ class Exact(TorchFunctionMode):
         """Raises InputError if a loss would broadcast outputs and targets, or if they are not one per example.
 
         With `classes`, the outputs have an additional last dimension, and a target is the number of a class. Raises
-        TypeError if the targets depend on the parameters, as they do when someone swaps them with the outputs.
+        TypeError if the targets depend on the parameters, as they do when someone swaps them with the outputs, or if
+        numbers of classes are computed.
         """
-        name, rank, found, given = type(self.networks[0]).__name__, self.flat.ndim, outputs.data, targets.data
-        if given.shape != (found.shape[:-1] if classes else found.shape) or given.ndim != rank:
-            shapes = [list(each.shape[rank - 1 :]) for each in (found, given)]
+        name, found, given = type(self.networks[0]).__name__, outputs.shape, targets.shape
+        if given != (found[:-1] if classes else found) or len(given) != 1:
             needed = "[n, classes] and [n], which are numbers of classes" if classes else "[n] and [n]"
-            raise InputError(f"{name}: a loss of outputs {shapes[0]} and targets {shapes[1]}; needed: {needed}")
-        if self.traced and targets.needs_grad:
+            raise InputError(f"{name}: a loss of outputs {list(found)} and targets {list(given)}; needed: {needed}")
+        if self.traced and (targets.needs_grad or (classes and targets is not self.traced[1])):
             raise TypeError
         if self.traced and classes and self.labels is not None:
-            least, most, last = self.labels.amin().item(), self.labels.amax().item(), found.shape[-1] - 1
+            least, most, last = self.labels.amin().item(), self.labels.amax().item(), found[-1] - 1
             if self.labels.is_floating_point() or least < 0 or most > last:
                 raise InputError(f"{name}: labels from {least} to {most}; needed: integers from 0 to {last}")
-
-    def check_matrix(self, value: Value) -> None:
-        """Raises TypeError for anything but one matrix for each network."""
-        if value.data.ndim != self.flat.ndim + 1:
-            raise TypeError
 
     def input(self, rows: Array, examples: Examples) -> Value:
         if examples.divisor is None:
@@ -329,7 +332,7 @@ class Exact(TorchFunctionMode):
 
 
 def check(network: nn.Module) -> None:
-    """Raises InputError if a torch layer cannot be computed exactly, a parameter is frozen, or there is none."""
+    """Raises InputError for layers that cannot be computed exactly, and for parameters that cannot be trained."""
     if next(network.parameters(), None) is None:
         raise InputError(f"{type(network).__name__}: it has no parameters; needed: at least one, to be trained")
     for name, layer in network.named_modules():
@@ -338,6 +341,9 @@ def check(network: nn.Module) -> None:
             raise InputError(
                 f"{type(network).__name__}: its layer {name}, {layer}, cannot be trained exactly; {SUPPORTED}"
             )
+    for each in (*network.modules(), *network.parameters()):
+        if any(getattr(each, hooks, None) for hooks in BACKWARD_HOOKS):
+            raise InputError(f"{type(network).__name__}: a hook on its gradients would be ignored; needed: none")
     for name, parameter in network.named_parameters():
         if not parameter.requires_grad:
             raise InputError(f"{type(network).__name__}: its parameter {name} is frozen; needed: requires_grad=True")
@@ -434,11 +440,12 @@ def binary_cross_entropies(arrays: Any, probabilities: Array, labels: Array) -> 
 def _linear(run: Exact, x: Value, weight: Value, bias: Value | None = None, transposed: bool = True) -> Value:
     """Returns x W^T + b, or x W if not `transposed`. All three products use operands of at most `bits` bits."""
     arrays, training, weight = run.arrays, run.training, weight.plain()
-    run.check_matrix(weight)
-    if x.shape[-1] != weight.shape[-1 if transposed else -2]:
+    rows, columns = x.shape
+    n_y, n_x = weight.shape if transposed else reversed(weight.shape)
+    if columns != n_x or (bias is not None and bias.shape != (n_y,)):
         raise TypeError
-    bits = product_bits(*weight.data.shape[-2:], *x.shape[:1] if training else ())
-    if isinstance(x, Bytes) and transposed and arrays.multiplies_bytes(*x.shape):
+    bits = product_bits(n_x, n_y, rows if training else 1)
+    if isinstance(x, Bytes) and transposed and arrays.multiplies_bytes(rows, columns):
         return _linear_of_bytes(run, x, weight, bias, bits)
     weights = arrays.grid(weight.data, bits)
     if transposed:
@@ -498,11 +505,9 @@ def _linear_of_bytes(run: Exact, x: Bytes, weight: Value, bias: Value | None, bi
 
 def _add(run: Exact, one: Value, other: Value) -> Value:
     """Adds values of the same shape, or a batch and a bias. Raises TypeError for others."""
-    if one.data.ndim < other.data.ndim:
+    if len(one.shape) < len(other.shape):
         one, other = other, one
-    if one.data.ndim == other.data.ndim:
-        if one.data.shape != other.data.shape:
-            raise TypeError
+    if one.shape == other.shape:
 
         def backward(grad: Array) -> None:
             one.add_grad(grad)
@@ -510,7 +515,7 @@ def _add(run: Exact, one: Value, other: Value) -> Value:
 
         return run.value(one.data + other.data, backward)
 
-    if one.data.shape[-1] != other.data.shape[-1]:
+    if len(one.shape) != 2 or one.shape[1:] != other.shape:
         raise TypeError
 
     def backward_of_bias(grad: Array) -> None:
@@ -541,7 +546,9 @@ def _sigmoid(run: Exact, x: Value) -> Value:
 def _dropout(run: Exact, x: Value, p: float = 0.5, training: bool = True) -> Value:
     if not training or not run.training or p == 0:
         return x
-    run.check_matrix(x)
+    p = float(p)  # a NumPy number would change the precision
+    if len(x.shape) != 2 or not 0 <= p <= 1:
+        raise ValueError
     kept = run.arrays.stack([torch.rand(x.shape, generator=each, dtype=torch.float32) >= p for each in run.masks])
     factor = 1 / (1 - p) if p < 1 else 0.0
     return run.value(x.data * kept * factor, lambda grad: x.add_grad(grad * kept * factor))
@@ -568,14 +575,13 @@ def _absolute(run: Exact, parameter: Value) -> Value:
 
 def _sum(run: Exact, value: Value) -> Value:
     """Sums all elements of a matrix."""
-    run.check_matrix(value)
-    size = value.data.shape[-1] * value.data.shape[-2]
-    rounded = run.arrays.grid(value.data, sum_bits(size))
+    rows, columns = value.shape
+    rounded = run.arrays.grid(value.data, sum_bits(rows * columns))
     return run.value(run.arrays.sum(rounded, axis=(-2, -1)), lambda grad: value.add_grad(value.data * 0 + grad))
 
 
 def _cross_entropy(run: Exact, logits: Value, targets: Value) -> Value:
-    arrays, labels = run.arrays, targets.data
+    arrays, labels = run.arrays, run.arrays.integers(targets.data)
     run.check_loss(logits, targets, classes=True)
     probabilities, shifted, totals = softmax(arrays, logits.data)
 

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from mlp.errors import InputError
 from mlp.spec import Architecture
@@ -107,7 +109,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draws all parameters: those of nn.Linear from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), then calls the modules' own.
 
     A module's method `initialise` is called after those of the modules within it, so it can replace what they drew.
-    Raises InputError for a parameter that has no initialisation.
+    Raises InputError for a parameter that has no initialisation, or within `OnlyReproducible` no reproducible one.
     """
     modules = list(network.named_modules())
     for name, module in modules:
@@ -124,6 +126,26 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     for _, module in reversed(modules):
         if hasattr(module, "initialise"):
             module.initialise(generator)
+    for name, parameter in network.named_parameters():
+        if not parameter.isfinite().all():
+            raise InputError(
+                f"{type(network).__name__}: {name} starts with numbers that are not reproducible; "
+                "needed: torch.rand(..., generator=generator) in a method initialise(generator)"
+            )
+
+
+class OnlyReproducible(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Makes random numbers NaN, unless they come from torch.rand with a generator, and uninitialised memory too.
+
+    Other distributions depend on the instruction set, and the global generator on what ran before.
+    """
+
+    def __torch_dispatch__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = function(*args, **(kwargs or {}))
+        undefined = torch.Tag.nondeterministic_seeded in function.tags or "empty" in function.__name__
+        if undefined and function is not torch.ops.aten.rand.generator and result.is_floating_point():
+            result.fill_(math.nan)
+        return result
 
 
 def _draw(parameter: Tensor, bound: float, generator: torch.Generator | None) -> None:

@@ -107,7 +107,8 @@ class OnNumpy:
 
     def multiplies_bytes(self, examples: int, inputs: int) -> bool:
         """Returns whether the products of a batch of bytes are faster with integers."""
-        return MIN_EXAMPLES <= examples <= MAX_TERMS and inputs <= MAX_TERMS and _has_exact_byte_products()
+        # torch's product with a single column reads memory outside of it
+        return MIN_EXAMPLES <= examples <= MAX_TERMS and 1 < inputs <= MAX_TERMS and _has_exact_byte_products()
 
     def signed(self, rows: Array) -> Array:
         """Returns bytes minus 128, int8."""

@@ -13,10 +13,11 @@ from torch.nn.functional import cross_entropy, mse_loss
 from mlp.errors import DivergedError, InputError
 from mlp.exact import Exact, Program, Value, adam, check, mean_of_all
 from mlp.examples import Examples
-from mlp.models import initialise
-from mlp.on_numpy import OnNumpy
+from mlp.models import OnlyReproducible, initialise
+from mlp.on_numpy import OnNumpy, float_format
 from mlp.spec import Settings
 
+_, LIMIT = float_format(4)  # of parameters
 Loss = Callable[[Any, Any, Any], Any]  # takes a network, inputs and targets; written with torch's functions
 
 
@@ -43,30 +44,36 @@ def fit(
     epoch it is called for the first batch of each size only; the other batches repeat the recorded operations.
     `on_epoch` takes the networks, the epoch, from 1, the mean loss of each network, and the losses of all steps.
     `arrays` is the engine: `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network do not
-    depend on it.
+    depend on it. All networks run the code of the first, so they may differ in nothing but their parameters.
 
     Order, initial weights and dropout come from separate generators for each network; the global one is left unchanged.
     The order depends only on the seed, so networks of the same seed see the same examples in the same order.
 
     Raises InputError if a network has a part that cannot be trained exactly, or does something else in a later epoch,
-    and DivergedError if a loss, a parameter or a second moment is not finite at the end of an epoch.
+    and DivergedError if a loss, a parameter or a second moment is not finite or too large at the end of an epoch.
     """
     arrays = arrays or OnNumpy()
     orders, masks, networks = [], [], []
     for seed in seeds:
         states = SeedSequence(seed).generate_state(3, np.uint64).tolist()
         order, weights, mask = (torch.Generator().manual_seed(each) for each in states)
-        with torch.random.fork_rng(devices=[]):  # the constructor draws from the global generator
+        # the constructor draws from the global generator
+        with torch.random.fork_rng(devices=[]), OnlyReproducible():  # type: ignore[no-untyped-call]
             network = make_network()
-        check(network)
-        initialise(network, weights)
+            check(network)
+            initialise(network, weights)
         orders.append(order)
         masks.append(mask)
         networks.append(network)
+    parameters = [id(each) for network in networks for each in network.parameters()]
+    if len(set(parameters)) < len(parameters):
+        raise InputError(f"{type(networks[0]).__name__}: networks share parameters; needed: new ones for each seed")
     n = len(examples.targets)
+    if len(examples.inputs) != n:
+        raise InputError(f"{len(examples.inputs)} inputs and {n} targets; needed: a target for each input")
     run = Exact(networks, arrays, training=True, masks=masks, labels=examples.targets)
     step, second_moments = adam(run, settings.learning_rate, settings.betas)
-    inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets)
+    inputs, targets = arrays.load(examples.inputs), arrays.load(examples.targets.double())
     first_programs: dict[int, Program] = {}
     with np.errstate(all="ignore"):  # overflows are detected at the end of the epoch
         for epoch in range(1, settings.epochs + 1):
@@ -96,8 +103,8 @@ def fit(
             losses = arrays.unstack(mean_of_all(values, sizes, arrays))
             moments = arrays.unstack(second_moments)
             for seed, network, mean, moment in zip(seeds, networks, losses, moments, strict=True):
-                finite = all(each.isfinite().all() for each in [*network.parameters(), moment])
-                if not (finite and math.isfinite(mean)):
+                on_grids = all((each.abs() < LIMIT).all() for each in network.parameters())
+                if not (on_grids and moment.isfinite().all() and math.isfinite(mean)):
                     raise DivergedError(type(network).__name__, seed, epoch, settings.learning_rate)
             on_epoch(networks, epoch, [float(mean) for mean in losses], values)
     return [network.eval() for network in networks]

@@ -21,7 +21,8 @@ from kinds import kinds, random_images
 from mlp.classification import train
 from mlp.errors import DivergedError, InputError
 from mlp.exact import Exact
-from mlp.models import DeepNeuralNet, initialise
+from mlp.examples import Examples
+from mlp.models import DeepNeuralNet, ShallowNeuralNet, initialise
 from mlp.on_numpy import OnNumpy
 from mlp.on_torch import OnTorch
 from mlp.prediction import predict
@@ -115,6 +116,23 @@ def test_products_of_bytes_give_the_same_network_and_predictions(
         (network,) = fit(kind.make_network, kind.examples, kind.loss, settings, [5])
         results.append((bytes_of(network), predict(network, kind.examples).numpy().tobytes()))
         assert products.call_count == 2 * 2 * settings.epochs + 1  # 2 for each of 2 batches, the third is too small
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 127, 128, 1000, 1001])
+@pytest.mark.parametrize("units", [1, 8])
+def test_images_of_any_size_give_the_same_network_with_products_of_bytes(
+    size: int, units: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a single column, torch's product of bytes returns other numbers at each call."""
+    generator = torch.Generator().manual_seed(size)
+    inputs = torch.randint(0, 256, (200, size), generator=generator, dtype=torch.uint8)
+    examples, results = Examples(inputs, inputs[:, 0].long() % 2, 100.25, 70.0), []
+    for value in (True, False):
+        set_byte_products(monkeypatch, value)
+        make_network = partial(ShallowNeuralNet, size, units, 2)
+        (network,) = fit(make_network, examples, classification_loss, Settings(2, 130, 0.01), [0])
+        results.append((bytes_of(network), predict(network, examples).numpy().tobytes()))
     assert results[0] == results[1]
 
 

@@ -262,8 +262,18 @@ def test_a_users_own_network_trains_as_in_the_plain_loop(make_network: MakeNetwo
     torch.testing.assert_close(weights(network).double(), weights(plain), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("make_network", [partial(with_layer, nn.Dropout(0.5)), partial(Residual, 0.5)])
-def test_dropout_comes_from_the_seed_alone(make_network: MakeNetwork, points: Examples) -> None:
+@pytest.mark.parametrize(
+    "make_network",
+    [
+        partial(with_layer, nn.Dropout(0.5)),
+        partial(Residual, 0.5),
+        lambda: OwnWeights(
+            lambda weights, generator: weights.copy_(torch.rand(6, 3, generator=generator)), torch.randn
+        ),
+    ],
+    ids=["a layer of dropout", "dropout as a function", "weights of its own"],
+)
+def test_randomness_comes_from_the_seed_alone(make_network: MakeNetwork, points: Examples) -> None:
     results = []
     for global_seed, seed in ((1, 0), (2, 0), (1, 1)):
         torch.manual_seed(global_seed)
@@ -358,12 +368,79 @@ class ShortBias(nn.Module):
         return x @ self.weights + self.bias
 
 
+class OwnWeights(nn.Module):
+    """Has parameters of its own, initialised by a function that takes their tensor and the generator."""
+
+    def __init__(
+        self,
+        draw: Callable[[Tensor, torch.Generator], object] = lambda *_: None,
+        of: Callable[..., Tensor] = torch.ones,
+    ) -> None:
+        super().__init__()
+        self.draw, self.weights = draw, nn.Parameter(of(6, 3))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        self.draw(self.weights.data, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weights
+
+
+class Temperature(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(6, 3)
+        self.temperature = nn.Parameter(torch.ones(()))
+
+    def initialise(self, _: torch.Generator) -> None: ...
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + self.temperature
+
+
+class OneBias(nn.Linear):
+    def __init__(self) -> None:
+        super().__init__(6, 3)
+        self.bias = nn.Parameter(torch.ones(1))
+
+
+class Reversed(torch.autograd.Function):
+    """Reverses the gradient."""
+
+    @staticmethod
+    def forward(_: Any, x: Tensor) -> Tensor:
+        return x * 1.0
+
+    @staticmethod
+    def backward(_: Any, gradient: Tensor) -> Tensor:
+        return -gradient
+
+
+def without_gradient(x: Tensor) -> Tensor:
+    with torch.inference_mode():
+        return torch.relu(x)
+
+
+def with_hook(add: Callable[[nn.Linear], object]) -> nn.Module:
+    network = nn.Linear(6, 3)
+    add(network)
+    return network
+
+
 def frozen() -> nn.Module:
     network = with_layer(nn.ReLU())
     network[1].weight.requires_grad_(False)  # type: ignore[index]
     return network
 
 
+NOT_REPRODUCIBLE: dict[str, tuple[Callable[[Tensor, torch.Generator], object], Callable[..., Tensor]]] = {
+    "another distribution": (lambda weights, generator: weights.normal_(generator=generator), torch.ones),
+    "Xavier": (lambda weights, generator: nn.init.xavier_uniform_(weights, generator=generator), torch.ones),
+    "truncated": (lambda weights, generator: nn.init.trunc_normal_(weights, generator=generator), torch.ones),
+    "orthogonal": (lambda weights, generator: nn.init.orthogonal_(weights, generator=generator), torch.ones),
+    "the global generator": (lambda weights, _: weights.copy_(torch.rand(6, 3)), torch.ones),
+    "the constructor's numbers": (lambda *_: None, torch.rand),
+    "uninitialised": (lambda *_: None, torch.empty),
+}
 CANNOT = "cannot be trained exactly; supported: nn.Linear, ReLU"
 REFUSED: dict[str, tuple[MakeNetwork, str]] = {
     **{
@@ -411,6 +488,34 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
     "a short bias": (ShortBias, r"ShortBias: torch\.add with these arguments cannot"),
     "a buffer": (WithBuffer, r"WithBuffer: torch\.add of a tensor that is not a parameter cannot be computed exactly"),
     "a parameter": (OwnScale, r"OwnScale: scale has no initialisation; needed: a method initialise\(generator\) in"),
+    "a number as a parameter": (Temperature, r"Temperature: torch\.add with these arguments cannot"),
+    "one bias for all": (OneBias, r"OneBias: torch\.\S*linear with these arguments cannot"),
+    "an endless factor": (
+        partial(Applying, lambda x: x * 10**400),
+        r"Applying: torch\.mul with these arguments cannot",
+    ),
+    "dropout of more than all": (partial(Applying, lambda x: dropout(x, 0.5 + 1)), r"Applying: torch\.\S*dropout with"),
+    "its own gradient": (
+        partial(Applying, Reversed.apply),
+        r"Applying: torch\.mul .*in a torch\.autograd\.Function cannot",
+    ),
+    "no gradient": (partial(Applying, without_gradient), r"Applying: torch\.relu without a gradient .*cannot"),
+    **{
+        hook: (partial(with_hook, add), "Linear: a hook on its gradients would be ignored; needed: none")
+        for hook, add in {
+            "a hook": lambda network: network.weight.register_hook(lambda gradient: gradient),
+            "a hook after it": lambda network: network.weight.register_post_accumulate_grad_hook(lambda _: None),
+            "a hook of a layer": lambda network: network.register_full_backward_hook(lambda *_: None),
+            "a hook before a layer": lambda network: network.register_full_backward_pre_hook(lambda *_: None),
+        }.items()
+    },
+    **{
+        name: (
+            partial(OwnWeights, *initial),
+            r"OwnWeights: weights starts with numbers that are not reproducible; needed: torch\.rand\(.*generator\)",
+        )
+        for name, initial in NOT_REPRODUCIBLE.items()
+    },
     "frozen": (frozen, r"Sequential: its parameter 1\.weight is frozen; needed: requires_grad=True"),
 }
 
@@ -501,6 +606,14 @@ def test_a_label_that_is_not_a_class_is_rejected_in_one_line(
             lambda network, x, y: mse_loss(dropout(network(x).squeeze(1)), y),
             r"torch\.\S*dropout with p, training cannot",
         ),
+        "a loss for each example": (
+            lambda network, x, y: network(x).squeeze(1) + -1.0 * y,
+            r"a loss of shape \[50\] instead of a single number cannot",
+        ),
+        "classes that are computed": (
+            lambda network, x, y: cross_entropy(network(x), y * 0.0),
+            r"torch\.\S*cross_entropy with these arguments cannot",
+        ),
         "penalty on a vector": (
             lambda network, x, y: regression_loss(network, x, y) + 0.1 * network.bias.abs().sum(),
             r"torch\.\S*sum with these arguments cannot",
@@ -514,6 +627,52 @@ def test_a_loss_that_cannot_be_minimised_exactly_is_rejected_in_one_line(
     with pytest.raises(InputError, match=f"^Linear: {line}") as error:
         fit(partial(nn.Linear, 6, 1), examples, loss, SETTINGS, [0], arrays=arrays)
     assert "\n" not in str(error.value)
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    "count",
+    [
+        lambda _, y: y.size(0),
+        lambda _, y: y.shape[0],
+        lambda _, y: y.view(-1).size()[0],
+        lambda outputs, _: outputs.squeeze(1).size(0),
+    ],
+)
+def test_a_loss_may_use_the_number_of_examples(count: Callable[[Any, Any], int], arrays: Any, points: Examples) -> None:
+    examples = points._replace(targets=points.targets.double())
+    seeds = [0] if isinstance(arrays, OnNumpy) else [0, 1, 2]
+    networks = [
+        fit(partial(nn.Linear, 6, 1), examples, loss, SETTINGS, seeds, arrays=arrays)[0]
+        for loss in (
+            lambda network, x, y: regression_loss(network, x, y) * (1 / count(network(x), y)),
+            lambda network, x, y: regression_loss(network, x, y) * (1 / 50),
+        )
+    ]
+    assert torch.equal(*(weights(network) for network in networks))
+
+
+INTEGERS = (torch.bool, torch.uint8, torch.int32, torch.int64)
+
+
+@ENGINES
+@pytest.mark.parametrize(
+    ("outputs", "loss", "dtype"),
+    [
+        *((2, classification_loss, dtype) for dtype in INTEGERS),
+        *(
+            (1, lambda network, x, y: mse_loss(network(x).squeeze(1), 0.1 * y + y), dtype)
+            for dtype in (*INTEGERS, torch.bfloat16, torch.float32, torch.float64)
+        ),
+    ],
+)
+def test_targets_may_have_any_type(outputs: int, loss: Loss, dtype: torch.dtype, arrays: Any, points: Examples) -> None:
+    targets = points.targets.clamp(max=1)
+    networks = [
+        fit(partial(nn.Linear, 6, outputs), points._replace(targets=each), loss, SETTINGS, [0], arrays=engine)[0]
+        for each, engine in ((targets.to(dtype), arrays), (targets, OnNumpy()))
+    ]
+    assert torch.equal(*(weights(network) for network in networks))
 
 
 @ENGINES
@@ -548,6 +707,22 @@ def test_a_network_without_parameters_is_rejected_in_one_line(arrays: Any, point
     with pytest.raises(InputError, match=r"^Sequential: it has no parameters; needed: at least one") as error:
         fit(partial(nn.Sequential, nn.ReLU()), points, classification_loss, SETTINGS, [0], arrays=arrays)
     assert "\n" not in str(error.value)
+
+
+def test_networks_that_share_parameters_are_rejected_in_one_line(points: Examples) -> None:
+    make_network = partial(nn.Sequential, nn.Linear(6, 3))
+    with pytest.raises(InputError, match=r"^Sequential: networks share parameters; needed: new ones for each seed$"):
+        fit(make_network, points, classification_loss, SETTINGS, [0, 1], arrays=OnTorch("cpu"))
+
+
+def test_as_many_targets_as_inputs_are_needed(points: Examples) -> None:
+    with pytest.raises(InputError, match=r"^100 inputs and 200 targets; needed: a target for each input$"):
+        fit(partial(nn.Linear, 6, 3), points._replace(inputs=points.inputs[:100]), classification_loss, SETTINGS, [0])
+
+
+def test_weights_too_large_for_a_prediction_end_in_one_line(points: Examples) -> None:
+    with pytest.raises(DivergedError, match="Linear, seed 0: loss or weights are not finite after epoch 1"):
+        fit(partial(nn.Linear, 6, 3), points, classification_loss, Settings(1, 200, 1e31), [0])
 
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
