@@ -1,10 +1,12 @@
 """Trains networks to classify images, and records their learning curves."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from torch import nn
 
+from mlp.errors import DivergedError
 from mlp.evaluation import accuracy, mean_cross_entropy
 from mlp.exact import Value
 from mlp.images import LabelledImages
@@ -29,8 +31,11 @@ def train(
     first_epoch: list[Value] = []
 
     def report(networks: Sequence[nn.Module], epoch: int, losses: list[float], steps: list[Value]) -> None:
-        for network, curve, mean in zip(networks, curves, losses, strict=True):
-            curve.append(Epoch(epoch, mean, *_validate(network, validation)))
+        for seed, network, curve, mean in zip(seeds, networks, curves, losses, strict=True):
+            validated = Epoch(epoch, mean, *_validate(network, validation))
+            if not math.isfinite(validated.validation_loss or 0):
+                raise DivergedError(type(network).__name__, seed, epoch, settings.learning_rate)
+            curve.append(validated)
         first_epoch.extend(steps if epoch == 1 else [])
 
     networks = fit(make_network, training.examples(), classification_loss, settings, seeds, report, arrays)

@@ -201,7 +201,8 @@ class Exact(TorchFunctionMode):
         super().__init__()
         self.networks, self.arrays, self.training = networks, arrays or OnNumpy(), training
         self.masks, self.labels = masks, labels
-        self.flat = self.arrays.stack([nn.utils.parameters_to_vector(each.parameters()).float() for each in networks])
+        vectors = [torch.cat([part.detach().flatten() for part in each.parameters()]).float() for each in networks]
+        self.flat = self.arrays.stack(vectors)
         self.values: dict[int, Value] = {}  # by the ids of the first network's parameters; views of `flat`, float32
         self.slices: list[slice] = []
         self.tape: list[tuple[Value, Backward]] = []
@@ -535,10 +536,12 @@ def _multiply(run: Exact, value: Value, factor: float) -> Value:
 
 
 def _relu(run: Exact, x: Value) -> Value:
+    _check_examples(x)
     return run.value(run.arrays.maximum(x.data, 0.0), lambda grad: x.add_grad(grad * (x.data > 0)))
 
 
 def _sigmoid(run: Exact, x: Value) -> Value:
+    _check_examples(x)
     result = logistic(run.arrays, x.data)
     return run.value(result, lambda grad: x.add_grad(grad * (result * (1 - result))))
 
@@ -562,15 +565,22 @@ def _flatten(_: Exact, x: Value, start_dim: int = 0, end_dim: int = -1) -> Value
 
 def _squeeze(run: Exact, x: Value, dim: int) -> Value:
     """Reshapes [examples, 1] to [examples]."""
-    if dim not in (1, -1) or x.data.shape[-1] != 1:
+    if dim not in (1, -1) or x.shape[1:] != (1,):
         raise TypeError
     return run.value(x.data[..., 0], lambda grad: x.add_grad(grad[..., None]))
 
 
 def _absolute(run: Exact, parameter: Value) -> Value:
+    _check_examples(parameter)
     return run.value(
         run.arrays.absolute(parameter.data), lambda grad: parameter.add_grad(run.arrays.sign(parameter.data) * grad)
     )
+
+
+def _check_examples(x: Value) -> None:
+    """Raises TypeError for a single number, because all networks share the gradients of their losses."""
+    if not x.shape:
+        raise TypeError
 
 
 def _sum(run: Exact, value: Value) -> Value:
@@ -615,6 +625,7 @@ OPERATIONS: dict[Any, Callable[..., Value]] = {
     functional.linear: _linear,
     torch.matmul: partial(_linear, transposed=False),
     torch.add: _add,
+    torch.Tensor.add: _add,
     torch.mul: _multiply,
     torch.relu: _relu,
     functional.relu: _relu,

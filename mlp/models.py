@@ -101,6 +101,9 @@ CLASSES: dict[str, type[nn.Module]] = {
 }
 
 
+RANDOM = "needed: torch.rand(..., generator=generator) in a method initialise(generator)"
+
+
 def build(architecture: Architecture) -> nn.Module:
     return CLASSES[architecture.name](*architecture.arguments)
 
@@ -109,7 +112,7 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     """Draws all parameters: those of nn.Linear from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), then calls the modules' own.
 
     A module's method `initialise` is called after those of the modules within it, so it can replace what they drew.
-    Raises InputError for a parameter that has no initialisation, or within `OnlyReproducible` no reproducible one.
+    Raises InputError for a parameter that has no initialisation, or only NaN from `OnlyReproducible`.
     """
     modules = list(network.named_modules())
     for name, module in modules:
@@ -129,21 +132,31 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     for name, parameter in network.named_parameters():
         if not parameter.isfinite().all():
             raise InputError(
-                f"{type(network).__name__}: {name} starts with numbers that are not reproducible; "
-                "needed: torch.rand(..., generator=generator) in a method initialise(generator)"
+                f"{type(network).__name__}: {name} starts with numbers that are not reproducible; {RANDOM}"
             )
 
 
 class OnlyReproducible(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Makes random numbers NaN, unless they come from torch.rand with a generator, and uninitialised memory too.
+    """Rejects random numbers of distributions that depend on the instruction set: most of torch's.
 
-    Other distributions depend on the instruction set, and the global generator on what ran before.
+    Without the name of a network to initialise, they become NaN instead, as uninitialised memory always does. This is
+    for constructors, which draw parameters that `initialise` replaces.
     """
 
+    def __init__(self, network: str | None = None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.network = network
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # otherwise the class imports torch's compiler, which takes a second
+
     def __torch_dispatch__(self, function: Any, _: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = function(*args, **(kwargs or {}))
-        undefined = torch.Tag.nondeterministic_seeded in function.tags or "empty" in function.__name__
-        if undefined and function is not torch.ops.aten.rand.generator and result.is_floating_point():
+        result, name = function(*args, **(kwargs or {})), function.overloadpacket.__name__
+        random = torch.Tag.nondeterministic_seeded in function.tags and name not in ("rand", "randint", "randperm")
+        if random and self.network:
+            raise InputError(f"{self.network}: its initialise uses {name}, which depends on the processor; {RANDOM}")
+        if (random or "empty" in name) and isinstance(result, Tensor) and result.is_floating_point():
             result.fill_(math.nan)
         return result
 

@@ -46,7 +46,8 @@ def fit(
     `arrays` is the engine: `OnNumpy` trains one network, `OnTorch` several at once; the bytes of a network do not
     depend on it. All networks run the code of the first, so they may differ in nothing but their parameters.
 
-    Order, initial weights and dropout come from separate generators for each network; the global one is left unchanged.
+    Order, initial weights and dropout come from separate generators for each network; the global one is seeded for the
+    network's constructor, and restored.
     The order depends only on the seed, so networks of the same seed see the same examples in the same order.
 
     Raises InputError if a network has a part that cannot be trained exactly, or does something else in a later epoch,
@@ -55,13 +56,15 @@ def fit(
     arrays = arrays or OnNumpy()
     orders, masks, networks = [], [], []
     for seed in seeds:
-        states = SeedSequence(seed).generate_state(3, np.uint64).tolist()
+        *states, of_global = SeedSequence(seed).generate_state(4, np.uint64).tolist()
         order, weights, mask = (torch.Generator().manual_seed(each) for each in states)
-        # the constructor draws from the global generator
-        with torch.random.fork_rng(devices=[]), OnlyReproducible():  # type: ignore[no-untyped-call]
-            network = make_network()
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(of_global)
+            with OnlyReproducible():
+                network = make_network()
             check(network)
-            initialise(network, weights)
+            with OnlyReproducible(type(network).__name__):
+                initialise(network, weights)
         orders.append(order)
         masks.append(mask)
         networks.append(network)

@@ -239,6 +239,31 @@ class Tied(nn.Module):
         return logits
 
 
+class OwnWeights(nn.Module):
+    """Has parameters of its own, initialised by a function that takes their tensor and the generator."""
+
+    def __init__(self, draw: Callable[[Tensor, torch.Generator], object], of: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.draw, self.weights = draw, nn.Parameter(of(6, 3))
+
+    def initialise(self, generator: torch.Generator) -> None:
+        self.draw(self.weights.data, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weights
+
+
+class Transposed(OwnWeights):
+    """Has a parameter whose memory is in another order, and a bias to the left of the sum."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda weights, drawn: weights.copy_(torch.rand(6, 3, generator=drawn)), torch.ones)
+        self.weights, self.bias = nn.Parameter(torch.eye(3, 6).T), nn.Parameter(torch.zeros(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.bias + super().forward(x)
+
+
 def with_layer(layer: nn.Module) -> nn.Module:
     return nn.Sequential(nn.Flatten(), nn.Linear(6, 8), layer, nn.Linear(8, 3))
 
@@ -246,6 +271,7 @@ def with_layer(layer: nn.Module) -> nn.Module:
 OWN: dict[str, MakeNetwork] = {
     "residual": Residual,
     "tied": Tied,
+    "transposed": Transposed,
     "ReLU": partial(with_layer, nn.ReLU()),
     "sigmoid": partial(with_layer, nn.Sigmoid()),
     "identity": partial(with_layer, nn.Identity()),
@@ -267,11 +293,10 @@ def test_a_users_own_network_trains_as_in_the_plain_loop(make_network: MakeNetwo
     [
         partial(with_layer, nn.Dropout(0.5)),
         partial(Residual, 0.5),
-        lambda: OwnWeights(
-            lambda weights, generator: weights.copy_(torch.rand(6, 3, generator=generator)), torch.randn
-        ),
+        lambda: OwnWeights(lambda weights, drawn: weights.copy_(torch.rand(6, 3, generator=drawn)), torch.randn),
+        lambda: OwnWeights(lambda weights, _: weights.mul_(torch.rand(6, 3) < 0.5), torch.rand),
     ],
-    ids=["a layer of dropout", "dropout as a function", "weights of its own"],
+    ids=["a layer of dropout", "dropout as a function", "weights of its own", "weights without the generator"],
 )
 def test_randomness_comes_from_the_seed_alone(make_network: MakeNetwork, points: Examples) -> None:
     results = []
@@ -368,24 +393,6 @@ class ShortBias(nn.Module):
         return x @ self.weights + self.bias
 
 
-class OwnWeights(nn.Module):
-    """Has parameters of its own, initialised by a function that takes their tensor and the generator."""
-
-    def __init__(
-        self,
-        draw: Callable[[Tensor, torch.Generator], object] = lambda *_: None,
-        of: Callable[..., Tensor] = torch.ones,
-    ) -> None:
-        super().__init__()
-        self.draw, self.weights = draw, nn.Parameter(of(6, 3))
-
-    def initialise(self, generator: torch.Generator) -> None:
-        self.draw(self.weights.data, generator)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x @ self.weights
-
-
 class Temperature(nn.Linear):
     def __init__(self) -> None:
         super().__init__(6, 3)
@@ -432,14 +439,10 @@ def frozen() -> nn.Module:
     return network
 
 
-NOT_REPRODUCIBLE: dict[str, tuple[Callable[[Tensor, torch.Generator], object], Callable[..., Tensor]]] = {
-    "another distribution": (lambda weights, generator: weights.normal_(generator=generator), torch.ones),
-    "Xavier": (lambda weights, generator: nn.init.xavier_uniform_(weights, generator=generator), torch.ones),
-    "truncated": (lambda weights, generator: nn.init.trunc_normal_(weights, generator=generator), torch.ones),
-    "orthogonal": (lambda weights, generator: nn.init.orthogonal_(weights, generator=generator), torch.ones),
-    "the global generator": (lambda weights, _: weights.copy_(torch.rand(6, 3)), torch.ones),
-    "the constructor's numbers": (lambda *_: None, torch.rand),
-    "uninitialised": (lambda *_: None, torch.empty),
+DEPENDS_ON_PROCESSOR: dict[str, Callable[[Tensor, torch.Generator], object]] = {
+    "normal_": lambda weights, generator: weights.normal_(generator=generator),
+    "randn": lambda weights, _: weights.copy_(torch.randn(6, 3).sign()),
+    "uniform_": lambda weights, generator: nn.init.xavier_uniform_(weights, generator=generator),
 }
 CANNOT = "cannot be trained exactly; supported: nn.Linear, ReLU"
 REFUSED: dict[str, tuple[MakeNetwork, str]] = {
@@ -511,10 +514,17 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
     },
     **{
         name: (
-            partial(OwnWeights, *initial),
+            partial(OwnWeights, draw, torch.ones),
+            rf"OwnWeights: its initialise uses {name}, which depends on the processor; needed: torch\.rand\(",
+        )
+        for name, draw in DEPENDS_ON_PROCESSOR.items()
+    },
+    **{
+        of.__name__: (
+            partial(OwnWeights, lambda *_: None, of),
             r"OwnWeights: weights starts with numbers that are not reproducible; needed: torch\.rand\(.*generator\)",
         )
-        for name, initial in NOT_REPRODUCIBLE.items()
+        for of in (torch.randn, torch.empty)
     },
     "frozen": (frozen, r"Sequential: its parameter 1\.weight is frozen; needed: requires_grad=True"),
 }
@@ -609,6 +619,10 @@ def test_a_label_that_is_not_a_class_is_rejected_in_one_line(
         "a loss for each example": (
             lambda network, x, y: network(x).squeeze(1) + -1.0 * y,
             r"a loss of shape \[50\] instead of a single number cannot",
+        ),
+        "a single number": (
+            lambda network, x, y: torch.relu(mse_loss(network(x).squeeze(1), y)),
+            r"torch\.relu with these arguments cannot",
         ),
         "classes that are computed": (
             lambda network, x, y: cross_entropy(network(x), y * 0.0),
@@ -720,9 +734,13 @@ def test_as_many_targets_as_inputs_are_needed(points: Examples) -> None:
         fit(partial(nn.Linear, 6, 3), points._replace(inputs=points.inputs[:100]), classification_loss, SETTINGS, [0])
 
 
-def test_weights_too_large_for_a_prediction_end_in_one_line(points: Examples) -> None:
-    with pytest.raises(DivergedError, match="Linear, seed 0: loss or weights are not finite after epoch 1"):
-        fit(partial(nn.Linear, 6, 3), points, classification_loss, Settings(1, 200, 1e31), [0])
+@pytest.mark.parametrize(("hidden", "learning_rate"), [([], 1e31), ([30] * 10, 1e28)])
+def test_weights_too_large_for_a_prediction_end_in_one_line(
+    hidden: list[int], learning_rate: float, training: LabelledImages
+) -> None:
+    make_network, settings = partial(DeepNeuralNet, 784, hidden, 10), Settings(1, 1000, learning_rate)
+    with pytest.raises(DivergedError, match="DeepNeuralNet, seed 7: loss or weights are not finite after epoch 1"):
+        train(make_network, training, training, settings, [7])
 
 
 @pytest.mark.parametrize("make_network", [SHALLOW, DEEP])
