@@ -29,7 +29,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Creates a project as its stage sees it under DVC; the stage depends on a file and a folder."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_STAGE", "train")
-    handler = signal.getsignal(signal.SIGINT)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a script ignores it
     Path("params.yaml").write_text("{hidden: [80], dataset: pets, seeds: [0]}", encoding="utf-8")
     Path("data/pets/train").mkdir(parents=True)
     Path("data/pets/train/0.png").write_text("", encoding="utf-8")
