@@ -253,11 +253,15 @@ class OwnWeights(nn.Module):
         return x @ self.weights
 
 
+def draw(weights: Tensor, generator: torch.Generator) -> None:
+    weights.copy_(torch.rand(6, 3, generator=generator))
+
+
 class Transposed(OwnWeights):
     """Has a parameter whose memory is in another order, and a bias to the left of the sum."""
 
     def __init__(self) -> None:
-        super().__init__(lambda weights, drawn: weights.copy_(torch.rand(6, 3, generator=drawn)), torch.ones)
+        super().__init__(draw, torch.ones)
         self.weights, self.bias = nn.Parameter(torch.eye(3, 6).T), nn.Parameter(torch.zeros(3))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -293,8 +297,8 @@ def test_a_users_own_network_trains_as_in_the_plain_loop(make_network: MakeNetwo
     [
         partial(with_layer, nn.Dropout(0.5)),
         partial(Residual, 0.5),
-        lambda: OwnWeights(lambda weights, drawn: weights.copy_(torch.rand(6, 3, generator=drawn)), torch.randn),
-        lambda: OwnWeights(lambda weights, _: weights.mul_(torch.rand(6, 3) < 0.5), torch.rand),
+        partial(OwnWeights, draw, torch.randn),
+        partial(OwnWeights, lambda weights, _: weights.mul_(torch.rand(6, 3) < 0.5), torch.rand),
     ],
     ids=["a layer of dropout", "dropout as a function", "weights of its own", "weights without the generator"],
 )
@@ -514,10 +518,10 @@ REFUSED: dict[str, tuple[MakeNetwork, str]] = {
     },
     **{
         name: (
-            partial(OwnWeights, draw, torch.ones),
+            partial(OwnWeights, uses, torch.ones),
             rf"OwnWeights: its initialise uses {name}, which depends on the processor; needed: torch\.rand\(",
         )
-        for name, draw in DEPENDS_ON_PROCESSOR.items()
+        for name, uses in DEPENDS_ON_PROCESSOR.items()
     },
     **{
         of.__name__: (
