@@ -17,6 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -46,7 +47,7 @@ from pipeline.templates import document
 
 Samples = Dataset[tuple[Tensor, int]]
 
-EPOCHS = 5  # repeats of each way's single epoch
+ROUNDS = 9  # repeats of each way's single epoch
 FULL_RUNS = 5  # repeats of each way's training of all seeds
 ONE_THREAD = {
     "OMP_NUM_THREADS": "1",
@@ -109,29 +110,32 @@ def main(params: Params) -> None:
 
 
 def measure_epochs(params: Params) -> list[Row]:
-    """Times each way in a separate process that runs all its rounds, so that libraries are loaded once.
+    """Times each way in a new process in each round: its memory layout makes a process faster or slower for its life.
 
     All start as those of the pipeline do, which exclude imported objects from garbage collection.
     """
     ways, context = epoch_ways(), multiprocessing.get_context("spawn")
-    pools = {way: ProcessPoolExecutor(1, context, start_process) for way in ways}
     timings: dict[tuple[int, str, str], Timing] = {}
-    rounds = [(number, name, way) for number in range(EPOCHS) for name in NETWORKS for way in ways]
-    for number, name, way in tqdm(rounds, desc="epochs", unit="epoch"):
-        timings[number, name, way] = pools[way].submit(time_epoch, way, name, params).result()
-    for pool in pools.values():
-        pool.shutdown()
+    rounds = [(number, way) for number in range(ROUNDS) for way in ways]
+    for number, way in tqdm(rounds, desc="epochs", unit="process"):
+        with ProcessPoolExecutor(1, context, start_process) as process:
+            for name in NETWORKS:
+                timings[number, name, way] = process.submit(time_epoch, way, name, params).result()
     return [
         Row("epoch", name, way, number, 1, timing.seconds / timings[number, name, PRODUCTS].seconds, timing)
-        for (number, name, way), timing in timings.items()
+        for number, name, way in product(range(ROUNDS), NETWORKS, ways)
+        for timing in [timings[number, name, way]]
     ]
 
 
 def time_epoch(way: str, name: str, params: Params) -> Timing:
+    """Times an epoch from random weights, after one that loads libraries and allocates memory."""
     architecture, settings = NETWORKS[name](params, description())
     training = load(PROCESSED / "train.safetensors")
     case = Case(architecture, settings._replace(epochs=1), training, params.dataset, Path("data/raw", params.dataset))
-    return epoch_ways()[way](case)
+    train_epoch = epoch_ways()[way]
+    train_epoch(case)
+    return train_epoch(case)
 
 
 def epoch_ways() -> dict[str, Callable[[Case], Timing]]:

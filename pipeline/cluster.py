@@ -1,5 +1,6 @@
 """Runs jobs on a Dask cluster, whose workers need the project's code and share no folder with this process."""
 
+import asyncio
 import re
 import warnings
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from distributed import Client, Security, get_worker
+from distributed.comm import CommClosedError
 
 from mlp.errors import InputError
 from pipeline.training import File, Job, Locate, file
@@ -25,8 +27,17 @@ def submit(address: str, train: Train, alike: list[Job], code: str) -> "Future[l
     client = _client(address)
     files = [*alike[0].training, *filter(None, [alike[0].validation])]
     shipped = {each.sha256: _shipped(client, each) for each in files}
-    future: Future[list[bytes]] = client.get_executor(pure=False).submit(_train, train, alike, code, shipped)
-    return future
+    future = client.submit(_train, train, alike, code, shipped, pure=False)
+    return asyncio.run_coroutine_threadsafe(_result(future), client.loop.asyncio_loop)
+
+
+async def _result(future: Any) -> list[bytes]:
+    """Waits for a job. Unlike Dask's executor, this also ends if the connection breaks while the result is fetched."""
+    try:
+        result: list[bytes] = await future
+        return result
+    except CommClosedError as error:
+        raise asyncio.CancelledError from error
 
 
 def cores(address: str) -> int:

@@ -3,10 +3,13 @@
 import random
 import re
 import signal
+import socket
+import socketserver
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from itertools import cycle, islice
 from pathlib import Path
@@ -229,6 +232,52 @@ def test_a_lost_scheduler_is_reported_within_30_seconds_and_finished_networks_ar
     assert "Traceback" not in errors
     assert re.search(r"Dask .*finished is in the store$", errors.strip().splitlines()[-1]), errors
     assert stored(copy.path)
+
+
+def test_a_connection_that_breaks_while_a_network_is_fetched_is_reported(copy: WorkingCopy, cluster: Cluster) -> None:
+    with disconnected_by(b"\xa2op\xa6gather", cluster.address) as address:
+        stage = start(copy, DASK_SCHEDULER_ADDRESS=address)
+        _, errors = stage.communicate(timeout=60)
+    assert stage.returncode == 1
+    assert "Traceback" not in errors
+    assert errors.strip().splitlines()[-1] == (
+        "train_prices: the Dask cluster has lost its job; what was finished is in the store"
+    )
+    assert 9 <= len(stored(copy.path)) < 12  # several may be fetched at once
+
+
+@contextmanager
+def disconnected_by(message: bytes, address: str) -> Iterator[str]:
+    """Yields an address that forwards to another, and closes the first connection on which the message is sent."""
+    port = int(address.rpartition(":")[2])
+    left = [message]
+
+    def forward(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(1 << 20):
+                if any(message in data for message in left):
+                    left.clear()
+                    break
+                target.sendall(data)
+            target.shutdown(socket.SHUT_RDWR)
+
+    class Forward(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with socket.create_connection(("127.0.0.1", port)) as there:
+                back = threading.Thread(target=forward, args=(there, self.request))
+                back.start()
+                forward(self.request, there)
+                with suppress(OSError):
+                    self.request.shutdown(socket.SHUT_RDWR)
+                back.join()
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever).start()
+        try:
+            yield f"tcp://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
 
 
 @pytest.mark.parametrize(
