@@ -536,12 +536,12 @@ def _multiply(run: Exact, value: Value, factor: float) -> Value:
 
 
 def _relu(run: Exact, x: Value) -> Value:
-    _check_examples(x)
+    _reject_number(x)
     return run.value(run.arrays.maximum(x.data, 0.0), lambda grad: x.add_grad(grad * (x.data > 0)))
 
 
 def _sigmoid(run: Exact, x: Value) -> Value:
-    _check_examples(x)
+    _reject_number(x)
     result = logistic(run.arrays, x.data)
     return run.value(result, lambda grad: x.add_grad(grad * (result * (1 - result))))
 
@@ -571,13 +571,13 @@ def _squeeze(run: Exact, x: Value, dim: int) -> Value:
 
 
 def _absolute(run: Exact, parameter: Value) -> Value:
-    _check_examples(parameter)
+    _reject_number(parameter)
     return run.value(
         run.arrays.absolute(parameter.data), lambda grad: parameter.add_grad(run.arrays.sign(parameter.data) * grad)
     )
 
 
-def _check_examples(x: Value) -> None:
+def _reject_number(x: Value) -> None:
     """Raises TypeError for a single number, because all networks share the gradients of their losses."""
     if not x.shape:
         raise TypeError

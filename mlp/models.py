@@ -101,9 +101,6 @@ CLASSES: dict[str, type[nn.Module]] = {
 }
 
 
-RANDOM = "needed: torch.rand(..., generator=generator) in a method initialise(generator)"
-
-
 def build(architecture: Architecture) -> nn.Module:
     return CLASSES[architecture.name](*architecture.arguments)
 
@@ -132,8 +129,11 @@ def initialise(network: nn.Module, generator: torch.Generator) -> None:
     for name, parameter in network.named_parameters():
         if not parameter.isfinite().all():
             raise InputError(
-                f"{type(network).__name__}: {name} starts with numbers that are not reproducible; {RANDOM}"
+                f"{type(network).__name__}: {name} starts with numbers that are not reproducible; {INSTEAD}"
             )
+
+
+INSTEAD = "needed: torch.rand(..., generator=generator) in a method initialise(generator)"
 
 
 class OnlyReproducible(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -155,7 +155,7 @@ class OnlyReproducible(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result, name = function(*args, **(kwargs or {})), function.overloadpacket.__name__
         random = torch.Tag.nondeterministic_seeded in function.tags and name not in ("rand", "randint", "randperm")
         if random and self.network:
-            raise InputError(f"{self.network}: its initialise uses {name}, which depends on the processor; {RANDOM}")
+            raise InputError(f"{self.network}: its initialise uses {name}, which depends on the processor; {INSTEAD}")
         if (random or "empty" in name) and isinstance(result, Tensor) and result.is_floating_point():
             result.fill_(math.nan)
         return result

@@ -47,8 +47,8 @@ def fit(
     depend on it. All networks run the code of the first, so they may differ in nothing but their parameters.
 
     Order, initial weights and dropout come from separate generators for each network; the global one is seeded for the
-    network's constructor, and restored.
-    The order depends only on the seed, so networks of the same seed see the same examples in the same order.
+    network's constructor, and restored. The order depends only on the seed, so networks of the same seed see the same
+    examples in the same order.
 
     Raises InputError if a network has a part that cannot be trained exactly, or does something else in a later epoch,
     and DivergedError if a loss, a parameter or a second moment is not finite or too large at the end of an epoch.
