@@ -3,7 +3,7 @@
 import asyncio
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from functools import cache, partial
 from importlib import import_module
@@ -31,11 +31,10 @@ def submit(address: str, train: Train, alike: list[Job], code: str) -> "Future[l
     return asyncio.run_coroutine_threadsafe(_result(future), client.loop.asyncio_loop)
 
 
-async def _result(future: Any) -> list[bytes]:
+async def _result(future: Awaitable[list[bytes]]) -> list[bytes]:
     """Waits for a job. Unlike Dask's executor, this also ends if the connection breaks while the result is fetched."""
     try:
-        result: list[bytes] = await future
-        return result
+        return await future
     except CommClosedError as error:
         raise asyncio.CancelledError from error
 

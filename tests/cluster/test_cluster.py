@@ -250,16 +250,17 @@ def test_a_connection_that_breaks_while_a_network_is_fetched_is_reported(copy: W
 def disconnected_by(message: bytes, address: str) -> Iterator[str]:
     """Yields an address that forwards to another, and closes the first connection on which the message is sent."""
     port = int(address.rpartition(":")[2])
-    left = [message]
+    cut = threading.Event()
 
     def forward(source: socket.socket, target: socket.socket) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 20):
-                if any(message in data for message in left):
-                    left.clear()
+                if message in data and not cut.is_set():
+                    cut.set()
                     break
                 target.sendall(data)
-            target.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            target.shutdown(socket.SHUT_RDWR)  # so the thread of the other direction ends too
 
     class Forward(socketserver.BaseRequestHandler):
         def handle(self) -> None:
@@ -267,8 +268,6 @@ def disconnected_by(message: bytes, address: str) -> Iterator[str]:
                 back = threading.Thread(target=forward, args=(there, self.request))
                 back.start()
                 forward(self.request, there)
-                with suppress(OSError):
-                    self.request.shutdown(socket.SHUT_RDWR)
                 back.join()
 
     with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Forward) as server:
